@@ -1,0 +1,205 @@
+// Package leg is the contract between a call and those who speak a protocol:
+// a SIP dialog or a browser is a Leg, and what it sends and receives once it
+// is answered is its Media. Neither side of the contract imports the other.
+package leg
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+
+	"lineout/media"
+)
+
+// Leg is one remote party of a call. Its methods are safe for concurrent use.
+type Leg interface {
+	// Events delivers what happens, in order, and is closed after Ended. The
+	// leg never blocks for long on it: the reader must keep reading.
+	Events() <-chan Event
+	// SendDTMF sends digits (0-9 * # A-D). It returns when they are queued
+	// (RFC4733) or answered (INFO).
+	SendDTMF(ctx context.Context, digits string, how DTMF) error
+	// Hangup ends the leg in whatever way its state asks for (CANCEL, BYE,
+	// or nothing) and is idempotent. Ended follows on Events.
+	Hangup(ctx context.Context, c Cause) error
+}
+
+// DTMF is the way a digit travels.
+type DTMF string
+
+// The ways known to the REST API ("type" of send_dtmf).
+const (
+	RFC4733   DTMF = "RFC2833"    // RTP telephone-event, RFC 4733
+	INFO      DTMF = "INFO"       // SIP INFO with body application/dtmf
+	INFORelay DTMF = "INFO_RELAY" // SIP INFO with body application/dtmf-relay
+)
+
+// EventType says what happened to a leg.
+type EventType uint8
+
+// Event types in the order an outgoing call meets them.
+const (
+	Trying     EventType = iota + 1 // 100
+	Ringing                         // 180
+	EarlyMedia                      // 183; Media is set when it carried SDP
+	Answered                        // 2xx; Media is set
+	Held                            // the other side put us on hold
+	Resumed
+	DTMFReceived // Digit is set
+	Ended        // last event; Cause is set
+)
+
+// Event is one thing that happened to a leg.
+type Event struct {
+	Type EventType
+	// Code and Text are the SIP status line that caused it, 0 if none.
+	Code  int
+	Text  string
+	Media Media
+	Digit string
+	Cause Cause
+}
+
+// Cause says why a leg ended.
+type Cause struct {
+	// Code is the final SIP status (486, 408, 200 for a normal BYE), 0 if none.
+	Code int
+	// Text is a plain sentence for logs and people.
+	Text string
+	// Local says that this side ended it.
+	Local bool
+	// Kind is what the SDK calls the reason.
+	Kind CauseKind
+}
+
+// CauseKind groups causes by what a client is told.
+type CauseKind uint8
+
+// The kinds of cause.
+const (
+	Normal         CauseKind = iota // "Normal call clearing"
+	Rejected                        // the callee or a proxy refused (4xx-6xx)
+	Busy                            // 486, 600
+	RequestTimeout                  // "Failed by request timeout"
+	NoCommonCodecs                  // "No common codecs"
+	RTPActivity                     // "Failed by RTP activity"
+	Setup                           // "Failed by session creation": no port, no route, bad SDP
+	Internal                        // "Failed by error"
+)
+
+// Info is the text the SDK and REST clients compare (CALL_STATUS_INFO).
+func (k CauseKind) Info() string {
+	switch k {
+	case Normal, Busy, Rejected:
+		return "Normal call clearing"
+	case RequestTimeout:
+		return "Failed by request timeout"
+	case NoCommonCodecs:
+		return "No common codecs"
+	case RTPActivity:
+		return "Failed by RTP activity"
+	case Setup:
+		return "Failed by session creation"
+	}
+	return "Failed by error"
+}
+
+func (c Cause) Error() string {
+	if c.Code != 0 {
+		return fmt.Sprintf("%s (SIP %d)", c.Text, c.Code)
+	}
+	return c.Text
+}
+
+// Format is one negotiated payload type.
+type Format struct {
+	PayloadType uint8
+	Codec       media.Codec
+	ClockRate   int
+	Channels    int
+	// Fmtp is the parameter string of the remote party's a=fmtp, "" if none.
+	Fmtp string
+}
+
+// TrackInfo is one negotiated media section. Sections refused by either side
+// are not listed.
+type TrackInfo struct {
+	Kind media.Kind
+	// Formats are those the remote party may send, its preference first;
+	// telephone-event is not among them.
+	Formats []Format
+	// Receive and Send are this side's view of the negotiated direction.
+	Receive, Send bool
+}
+
+// Packet is something received on a leg's media sockets.
+type Packet struct {
+	Kind media.Kind
+	// Exactly one of RTP and RTCP is set. The memory belongs to the receiver.
+	RTP  *rtp.Packet
+	RTCP []rtcp.Packet
+	// At is the arrival time.
+	At time.Time
+}
+
+// Media is the RTP and RTCP of an answered leg. The leg itself sends comfort
+// silence, sender and receiver reports and telephone-events.
+type Media interface {
+	Tracks() []TrackInfo
+	// Run receives until ctx ends or the leg does, calling recv on one
+	// goroutine per track; recv must not block.
+	Run(ctx context.Context, recv func(Packet)) error
+	// RequestKeyframe asks the remote party for a key frame in every way it
+	// may understand (RTCP PLI, FIR, SIP INFO). The caller limits the rate.
+	RequestKeyframe()
+	// WriteRTP sends media of our own: the payload with the payload type
+	// chosen from Tracks; SSRC and sequence numbers are the leg's.
+	WriteRTP(k media.Kind, h *rtp.Header, payload []byte) error
+	// Stats are the counters of each section.
+	Stats() []Stats
+}
+
+// Stats are the RTP counters of one media section. Packet counts never shrink.
+type Stats struct {
+	Kind             media.Kind
+	Local, Remote    string // host:port
+	PacketsReceived  uint64
+	BytesReceived    uint64
+	PacketsLost      int64 // RFC 3550 appendix A.3, cumulative
+	PacketsRejected  uint64
+	JitterMS         float64
+	PacketsSent      uint64
+	BytesSent        uint64
+	LastPacket       time.Time // zero before the first
+	KeyframeRequests uint64
+}
+
+// Request is what it takes to call somebody.
+type Request struct {
+	CallID string
+	// Callee is a user, a number or a whole SIP URI.
+	Callee string
+	// Caller is the user part of From; Login when empty.
+	Caller      string
+	DisplayName string
+	// Login, AuthName and Password are the SIP account.
+	Login, AuthName, Password string
+	// Domain is that of From and To; Proxy and Port say where requests go.
+	Domain, Proxy string
+	Port          int
+	// Register asks for a REGISTER before the INVITE (S2-12).
+	Register bool
+	// SendAudio and SendVideo make a section sendrecv instead of recvonly (S2-24, S2-25).
+	SendAudio, SendVideo bool
+	// ToRTMP says that the call goes straight to RTMP, for codecs_exclude_sip_rtmp.
+	ToRTMP bool
+}
+
+// Dialer starts an outgoing leg. It returns at once; progress and failure
+// come as events. The leg's goroutines end with ctx of the agent behind it.
+type Dialer interface {
+	Dial(ctx context.Context, r Request) (Leg, error)
+}

@@ -1,0 +1,150 @@
+// Package codecs says what is true of a codec whatever protocol carries it:
+// where decoding can start, which parameters a decoder needs, how it is packed
+// in RTP, and how it is converted into another codec. Each codec has its own
+// folder below this one; the server lists them in one table.
+package codecs
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/pion/rtp"
+
+	"lineout/media"
+)
+
+// Codec is the stateless knowledge about one codec. Safe for concurrent use.
+type Codec interface {
+	Name() media.Codec
+	Kind() media.Kind
+	// ClockRate is the RTP clock in Hz.
+	ClockRate() int
+	// Keyframe says whether decoding can start at this access unit.
+	Keyframe(data [][]byte) bool
+	// Params returns the parameters in force after this access unit: prev
+	// itself when nothing changed, so that callers may compare pointers. It
+	// may return nil while the parameters are not known yet.
+	Params(prev *media.Params, data [][]byte) *media.Params
+	// Duration is the play time of an audio packet, 0 if it cannot tell.
+	Duration(data [][]byte) time.Duration
+	// NewDepacketizer and NewPacketizer return state for one track, used by
+	// one goroutine.
+	NewDepacketizer() Depacketizer
+	NewPacketizer(mtu int) Packetizer
+}
+
+// Silencer is implemented by audio codecs that can say silence without an
+// encoder: comfort media for a phone that hangs up on a mute line (S2-35), and
+// filler for a late track (S4-15).
+type Silencer interface {
+	// Silence returns one packet's payload of 20 ms, not to be changed.
+	Silence() []byte
+}
+
+// AccessUnit is what a Depacketizer hands out.
+type AccessUnit struct {
+	// Timestamp is the RTP timestamp of its packets.
+	Timestamp uint32
+	Data      [][]byte
+	Packets   []*rtp.Packet
+	// Damaged says that a packet of this unit is missing: it must not reach a
+	// decoder that cannot conceal.
+	Damaged bool
+}
+
+// Depacketizer turns packets in sequence order into access units.
+type Depacketizer interface {
+	// Push takes the next packet; lost says that at least one packet directly
+	// before it never came. The returned units (none, one, or two when a new
+	// timestamp closes a unit without marker) are valid until the next Push.
+	// Malformed payloads damage their unit; they never panic.
+	Push(p *rtp.Packet, lost bool) []AccessUnit
+}
+
+// Packetizer splits access units into RTP payloads.
+type Packetizer interface {
+	// Packetize returns the payloads of one access unit in sending order, the
+	// last of which carries the marker. Valid until the next call.
+	Packetize(data [][]byte) ([][]byte, error)
+}
+
+// Options shape what a conversion produces. Zero values mean the codec's own
+// sensible defaults.
+type Options struct {
+	// Bitrate is in bit/s.
+	Bitrate int
+	// SampleRate (Hz) and Channels ask for an output form.
+	SampleRate, Channels int
+}
+
+// Conversion turns the frames of one track into those of another codec. One
+// goroutine uses it; emitted frames carry the input's timeline.
+type Conversion interface {
+	// Convert consumes f and emits zero or more frames. Track is filled in by
+	// the caller. A non-nil error ends the conversion.
+	Convert(f *media.Frame, emit func(*media.Frame)) error
+	// Close frees what the conversion holds.
+	Close() error
+}
+
+// Converter is an edge in the codec graph.
+type Converter struct {
+	From, To media.Codec
+	// ClockRate and Channels describe the track that comes out.
+	ClockRate, Channels int
+	New                 func(in *media.Track, o Options) (Conversion, error)
+}
+
+// Table is the set of codecs and conversions a server has.
+type Table struct {
+	codecs     map[media.Codec]Codec
+	order      []Codec
+	converters []Converter
+}
+
+// NewTable builds a table; the order of codecs is kept for listings.
+func NewTable(cs []Codec, conv []Converter) *Table {
+	t := &Table{codecs: make(map[media.Codec]Codec, len(cs)), order: cs, converters: conv}
+	for _, c := range cs {
+		t.codecs[c.Name()] = c
+	}
+	return t
+}
+
+// Get returns the codec with this name, nil if the server has none.
+func (t *Table) Get(name media.Codec) Codec { return t.codecs[name] }
+
+// All lists the codecs in table order.
+func (t *Table) All() []Codec { return t.order }
+
+// Converters lists the conversions in table order.
+func (t *Table) Converters() []Converter { return t.converters }
+
+// Plan says how a track of codec have reaches a sink that accepts these codecs,
+// best first. Pass-through (a nil Converter) always wins, whatever the order,
+// because not to encode is cheaper and better than any encode.
+func (t *Table) Plan(have media.Codec, accepts []media.Codec) (*Converter, error) {
+	for _, a := range accepts {
+		if a == have {
+			return nil, nil
+		}
+	}
+	for _, a := range accepts {
+		for i := range t.converters {
+			if c := &t.converters[i]; c.From == have && c.To == a {
+				return c, nil
+			}
+		}
+	}
+	return nil, &NoPathError{Have: have, Want: accepts}
+}
+
+// NoPathError says that no conversion leads from a track to what a sink takes.
+type NoPathError struct {
+	Have media.Codec
+	Want []media.Codec
+}
+
+func (e *NoPathError) Error() string {
+	return fmt.Sprintf("the stream has %s, wanted is one of %v, and this build has no conversion between them", e.Have, e.Want)
+}
