@@ -1,0 +1,434 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"lineout/codecs"
+	"lineout/media"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// probe is a sink that remembers what it was given and fails on demand.
+type probe struct {
+	acc Accepts
+
+	mu       sync.Mutex
+	openErr  []error // consumed one per Open
+	writeErr map[int]error
+	block    chan struct{}
+	opens    [][]*media.Track
+	frames   []*media.Frame
+	closes   int
+}
+
+func (p *probe) Accepts() Accepts { return p.acc }
+
+func (p *probe) Open(_ context.Context, ts []*media.Track) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.opens = append(p.opens, ts)
+	if len(p.openErr) > 0 {
+		err := p.openErr[0]
+		p.openErr = p.openErr[1:]
+		return err
+	}
+	return nil
+}
+
+func (p *probe) Write(ctx context.Context, f *media.Frame) error {
+	if p.block != nil {
+		select {
+		case <-p.block:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.frames = append(p.frames, f)
+	return p.writeErr[len(p.frames)]
+}
+
+func (p *probe) Close(context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closes++
+	return nil
+}
+
+func (p *probe) got() []*media.Frame {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]*media.Frame(nil), p.frames...)
+}
+
+var anyCodec = Accepts{Audio: []media.Codec{"A"}, Video: []media.Codec{"V"}}
+
+type bench struct {
+	t      *testing.T
+	hub    *Hub
+	s      *Stream
+	a, v   *media.Track
+	asks   int
+	cancel context.CancelFunc
+	ran    chan error
+}
+
+// start runs a hub with one stream of an audio and a video track. Call it
+// inside a synctest bubble.
+func start(t *testing.T, table *codecs.Table, ready bool) *bench {
+	t.Helper()
+	b := &bench{t: t, ran: make(chan error, 1)}
+	b.hub = NewHub(HubConfig{Codecs: table, FlushTimeout: 3 * time.Second})
+	ctx, cancel := context.WithCancel(context.Background())
+	b.cancel = cancel
+	go func() { b.ran <- b.hub.Run(ctx) }()
+	s, err := b.hub.Create("s", Meta{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.s = s
+	b.a = &media.Track{ID: "audio", Kind: media.Audio, Codec: "A", ClockRate: 8000}
+	b.v = &media.Track{ID: "video", Kind: media.Video, Codec: "V", ClockRate: 90000, RequestKeyframe: func() { b.asks++ }}
+	s.AddTrack(b.a)
+	s.AddTrack(b.v)
+	if ready {
+		s.SetReady()
+	}
+	return b
+}
+
+func (b *bench) stop() {
+	b.t.Helper()
+	b.cancel()
+	if err := <-b.ran; err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func frame(t *media.Track, ms int, key bool) *media.Frame {
+	return &media.Frame{Track: t, DTS: time.Duration(ms) * time.Millisecond, PTS: time.Duration(ms) * time.Millisecond,
+		Key: key, Data: [][]byte{{1, 2, 3}}}
+}
+
+func TestFramesReachEverySinkUnchangedInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, nil, true)
+		p1, p2 := &probe{acc: anyCodec}, &probe{acc: Accepts{Audio: anyCodec.Audio}}
+		for _, p := range []*probe{p1, p2} {
+			if _, err := b.s.Attach("p", p, Policy{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		want := []*media.Frame{frame(b.v, 0, true), frame(b.a, 0, true), frame(b.a, 20, true), frame(b.v, 40, false)}
+		for _, f := range want {
+			b.s.Write(f)
+		}
+		synctest.Wait()
+		got := p1.got()
+		if len(got) != len(want) {
+			t.Fatalf("got %d frames, want %d", len(got), len(want))
+		}
+		for i := range want {
+			if got[i] != want[i] {
+				t.Errorf("frame %d is not the one written", i)
+			}
+		}
+		if n := len(p2.got()); n != 2 {
+			t.Errorf("audio-only sink got %d frames, want 2", n)
+		}
+		b.stop()
+		if p1.closes != 1 || p2.closes != 1 {
+			t.Errorf("closes %d %d, want 1 1", p1.closes, p2.closes)
+		}
+	})
+}
+
+func TestVideoBeginsWithAKeyFrameThatIsAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, nil, true)
+		p := &probe{acc: anyCodec}
+		b.s.Attach("p", p, Policy{})
+		synctest.Wait()
+		if b.asks == 0 {
+			t.Error("no key frame was asked for")
+		}
+		b.s.Write(frame(b.v, 0, false))
+		b.s.Write(frame(b.v, 40, true))
+		b.s.Write(frame(b.v, 80, false))
+		synctest.Wait()
+		if got := p.got(); len(got) != 2 || !got[0].Key {
+			t.Errorf("got %d frames, first key %v", len(got), len(got) > 0 && got[0].Key)
+		}
+		b.stop()
+	})
+}
+
+func TestDTSMustGrow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, nil, true)
+		p := &probe{acc: anyCodec}
+		b.s.Attach("p", p, Policy{})
+		synctest.Wait()
+		for _, ms := range []int{20, 20, 10, 40} {
+			b.s.Write(frame(b.a, ms, true))
+		}
+		synctest.Wait()
+		if got := p.got(); len(got) != 2 {
+			t.Errorf("got %d frames, want 2", len(got))
+		}
+		if r := b.s.Graph().Tracks[0].Refused; r != 2 {
+			t.Errorf("refused %d, want 2", r)
+		}
+		b.stop()
+	})
+}
+
+func TestParamsAreWaitedForAndLateVideoReopens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, nil, true)
+		acc := anyCodec
+		acc.NeedParams, acc.TrackWait = true, 2*time.Second
+		p := &probe{acc: acc}
+		b.s.Attach("p", p, Policy{Lossless: true, MaxDelay: time.Minute})
+		b.a.SetParams(&media.Params{SampleRate: 8000})
+		synctest.Wait() // connected
+		for ms := 0; ms < 3000; ms += 20 {
+			b.s.Write(frame(b.a, ms, true))
+			time.Sleep(20 * time.Millisecond)
+			if ms == 1000 && len(p.opens) != 0 {
+				t.Fatal("opened before the wait for video was over")
+			}
+		}
+		synctest.Wait()
+		if len(p.opens) != 1 || len(p.opens[0]) != 1 {
+			t.Fatalf("opens %v, want one with audio only", p.opens)
+		}
+		b.v.SetParams(&media.Params{Width: 640})
+		b.s.Write(frame(b.v, 3000, true))
+		b.s.Write(frame(b.a, 3000, true))
+		synctest.Wait()
+		if len(p.opens) != 2 || len(p.opens[1]) != 2 || p.closes != 1 {
+			t.Fatalf("after late video: opens %d closes %d", len(p.opens), p.closes)
+		}
+		if got := p.got(); len(got) != 152 {
+			t.Errorf("got %d frames, want all 152", len(got))
+		}
+		b.stop()
+	})
+}
+
+func TestRetryStates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, nil, true)
+		boom := errors.New("boom")
+		p := &probe{acc: anyCodec, openErr: []error{boom, boom, nil, boom, nil}, writeErr: map[int]error{2: boom}}
+		var states []State
+		a, _ := b.s.Attach("p", p, Policy{Retry: Backoff{Min: time.Second, Max: 4 * time.Second},
+			OnState: func(s State, _ error) { states = append(states, s) }})
+		write := func(from, to int) {
+			for ms := from; ms < to; ms += 20 {
+				b.s.Write(frame(b.a, ms, true))
+				time.Sleep(20 * time.Millisecond)
+			}
+		}
+		write(0, 2000)
+		if len(p.opens) != 2 || a.State() != Failed {
+			t.Fatalf("after 2 s: opens %d state %s", len(p.opens), a.State())
+		}
+		write(2000, 20000)
+		want := []State{Failed, Failed, Active, Lost, Lost, Active}
+		if len(states) != len(want) {
+			t.Fatalf("states %v, want %v", states, want)
+		}
+		for i := range want {
+			if states[i] != want[i] {
+				t.Fatalf("states %v, want %v", states, want)
+			}
+		}
+		b.stop()
+		if a.State() != Closed || p.closes != 2 {
+			t.Errorf("state %s closes %d", a.State(), p.closes)
+		}
+	})
+}
+
+func TestPermanentErrorIsNotRetried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, nil, true)
+		p := &probe{acc: anyCodec, openErr: []error{&Permanent{errors.New("no")}}}
+		a, _ := b.s.Attach("p", p, Policy{Retry: Backoff{Min: time.Second}})
+		<-a.Done()
+		if a.State() != Failed || len(p.opens) != 1 {
+			t.Errorf("state %s opens %d", a.State(), len(p.opens))
+		}
+		b.stop()
+	})
+}
+
+func TestNoConversionIsAClearFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, nil, true)
+		p := &probe{acc: Accepts{Audio: []media.Codec{"X"}}}
+		a, _ := b.s.Attach("p", p, Policy{Retry: Backoff{Min: time.Second}})
+		<-a.Done()
+		var np *codecs.NoPathError
+		if !errors.As(a.Err(), &np) {
+			t.Errorf("err %v", a.Err())
+		}
+		b.stop()
+	})
+}
+
+func TestStalledSinkDoesNotHoldUpTheSourceOrShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, nil, true)
+		p := &probe{acc: anyCodec, block: make(chan struct{})}
+		b.s.Attach("stuck", p, Policy{})
+		ok := &probe{acc: anyCodec}
+		b.s.Attach("ok", ok, Policy{})
+		synctest.Wait()
+		for ms := 0; ms < 10000; ms += 20 {
+			b.s.Write(frame(b.a, ms, true))
+			synctest.Wait()
+		}
+		if n := len(ok.got()); n != 500 {
+			t.Errorf("other sink got %d, want 500", n)
+		}
+		st := b.s.Attachments()[0].Stats()
+		if st.QueueDelay > 2*time.Second || st.Dropped == 0 {
+			t.Errorf("queue of stuck sink holds %s, dropped %d", st.QueueDelay, st.Dropped)
+		}
+		begin := time.Now()
+		b.stop()
+		if d := time.Since(begin); d > 4*time.Second {
+			t.Errorf("shutdown took %s, FlushTimeout is 3 s", d)
+		}
+	})
+}
+
+// upper is a conversion A→B that passes frames on with a marker.
+type upper struct {
+	closed *int
+}
+
+func (u upper) Convert(f *media.Frame, emit func(*media.Frame)) error {
+	g := *f
+	g.Packets, g.Params = nil, &media.Params{SampleRate: 48000}
+	emit(&g)
+	return nil
+}
+func (u upper) Close() error { *u.closed++; return nil }
+
+func TestOneConversionServesAllAndFlushesAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		built, closed := 0, 0
+		table := codecs.NewTable(nil, []codecs.Converter{{From: "A", To: "B", ClockRate: 48000,
+			New: func(*media.Track, codecs.Options) (codecs.Conversion, error) { built++; return upper{&closed}, nil }}})
+		b := start(t, table, true)
+		acc := Accepts{Audio: []media.Codec{"B"}, NeedParams: true, TrackWait: time.Second}
+		p1, p2 := &probe{acc: acc}, &probe{acc: acc}
+		b.s.Attach("p1", p1, Policy{})
+		a2, _ := b.s.Attach("p2", p2, Policy{})
+		synctest.Wait()
+		for ms := 0; ms < 200; ms += 20 {
+			b.s.Write(frame(b.a, ms, true))
+		}
+		b.s.Close("end")
+		<-b.s.Done()
+		if built != 1 || closed != 1 {
+			t.Errorf("built %d closed %d, want 1 1", built, closed)
+		}
+		if len(p1.got()) != 10 || len(p2.got()) != 10 {
+			t.Errorf("got %d and %d frames, want 10 each", len(p1.got()), len(p2.got()))
+		}
+		if f := p1.got()[0]; f.Track.Codec != "B" || f.Track != p1.opens[0][0] {
+			t.Errorf("frame has track %+v", f.Track)
+		}
+		<-a2.Done()
+		b.stop()
+	})
+}
+
+func TestConversionStopsWithItsLastConsumer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		closed := 0
+		table := codecs.NewTable(nil, []codecs.Converter{{From: "A", To: "B",
+			New: func(*media.Track, codecs.Options) (codecs.Conversion, error) { return upper{&closed}, nil }}})
+		b := start(t, table, true)
+		acc := Accepts{Audio: []media.Codec{"B"}}
+		a1, _ := b.s.Attach("p1", &probe{acc: acc}, Policy{})
+		a2, _ := b.s.Attach("p2", &probe{acc: acc}, Policy{})
+		synctest.Wait()
+		a1.Detach(context.Background())
+		synctest.Wait()
+		if closed != 0 {
+			t.Error("conversion ended although a consumer is left")
+		}
+		a2.Detach(context.Background())
+		synctest.Wait()
+		if closed != 1 || len(b.s.Graph().Converters) != 0 {
+			t.Errorf("closed %d, graph %v", closed, b.s.Graph().Converters)
+		}
+		b.stop()
+	})
+}
+
+func TestNameIsClaimedOnceAndFreeAfterClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, nil, false)
+		var wg sync.WaitGroup
+		wins := 0
+		var mu sync.Mutex
+		for range 100 {
+			wg.Go(func() {
+				if _, err := b.hub.Create("x", Meta{}); err == nil {
+					mu.Lock()
+					wins++
+					mu.Unlock()
+				} else if !errors.Is(err, ErrNameInUse) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if wins != 1 {
+			t.Errorf("%d of 100 got the name, want 1", wins)
+		}
+		b.hub.Get("x").Close("")
+		if _, err := b.hub.Create("x", Meta{}); err != nil {
+			t.Errorf("after Close: %v", err)
+		}
+		b.stop()
+		if _, err := b.hub.Create("y", Meta{}); !errors.Is(err, ErrClosed) {
+			t.Errorf("after shutdown: %v", err)
+		}
+	})
+}
+
+func TestEarlySinkWaitsForTheSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, nil, false)
+		p := &probe{acc: anyCodec}
+		a, _ := b.s.Attach("p", p, Policy{})
+		time.Sleep(time.Minute)
+		if a.State() != Waiting || len(p.opens) != 0 {
+			t.Fatalf("state %s opens %d before the source is ready", a.State(), len(p.opens))
+		}
+		b.s.SetReady()
+		synctest.Wait()
+		if a.State() != Active {
+			t.Errorf("state %s", a.State())
+		}
+		b.stop()
+	})
+}
