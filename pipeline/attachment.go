@@ -41,7 +41,7 @@ type Attachment struct {
 	acc     Accepts
 	opened  [3]*media.Track // by kind, what the sink knows
 	wasOpen bool
-	needKey bool            // video waits for a key frame since Open
+	needKey bool // video waits for a key frame since Open
 	lastKey time.Duration
 	asked   bool
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,7 +78,7 @@ type bench struct {
 	hub    *Hub
 	s      *Stream
 	a, v   *media.Track
-	asks   int
+	asks   atomic.Int32
 	cancel context.CancelFunc
 	ran    chan error
 }
@@ -97,7 +98,7 @@ func start(t *testing.T, table *codecs.Table, ready bool) *bench {
 	}
 	b.s = s
 	b.a = &media.Track{ID: "audio", Kind: media.Audio, Codec: "A", ClockRate: 8000}
-	b.v = &media.Track{ID: "video", Kind: media.Video, Codec: "V", ClockRate: 90000, RequestKeyframe: func() { b.asks++ }}
+	b.v = &media.Track{ID: "video", Kind: media.Video, Codec: "V", ClockRate: 90000, RequestKeyframe: func() { b.asks.Add(1) }}
 	s.AddTrack(b.a)
 	s.AddTrack(b.v)
 	if ready {
@@ -159,7 +160,7 @@ func TestVideoBeginsWithAKeyFrameThatIsAskedFor(t *testing.T) {
 		p := &probe{acc: anyCodec}
 		b.s.Attach("p", p, Policy{})
 		synctest.Wait()
-		if b.asks == 0 {
+		if b.asks.Load() == 0 {
 			t.Error("no key frame was asked for")
 		}
 		b.s.Write(frame(b.v, 0, false))
@@ -240,6 +241,7 @@ func TestRetryStates(t *testing.T) {
 				b.s.Write(frame(b.a, ms, true))
 				time.Sleep(20 * time.Millisecond)
 			}
+			synctest.Wait()
 		}
 		write(0, 2000)
 		if len(p.opens) != 2 || a.State() != Failed {
