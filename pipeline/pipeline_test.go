@@ -65,6 +65,18 @@ func (p *probe) Close(context.Context) error {
 	return nil
 }
 
+func (p *probe) opened() [][]*media.Track {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([][]*media.Track(nil), p.opens...)
+}
+
+func (p *probe) closed() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closes
+}
+
 func (p *probe) got() []*media.Frame {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -148,8 +160,8 @@ func TestFramesReachEverySinkUnchangedInOrder(t *testing.T) {
 			t.Errorf("audio-only sink got %d frames, want 2", n)
 		}
 		b.stop()
-		if p1.closes != 1 || p2.closes != 1 {
-			t.Errorf("closes %d %d, want 1 1", p1.closes, p2.closes)
+		if p1.closed() != 1 || p2.closed() != 1 {
+			t.Errorf("closes %d %d, want 1 1", p1.closed(), p2.closed())
 		}
 	})
 }
@@ -206,20 +218,20 @@ func TestParamsAreWaitedForAndLateVideoReopens(t *testing.T) {
 		for ms := 0; ms < 3000; ms += 20 {
 			b.s.Write(frame(b.a, ms, true))
 			time.Sleep(20 * time.Millisecond)
-			if ms == 1000 && len(p.opens) != 0 {
+			if ms == 1000 && len(p.opened()) != 0 {
 				t.Fatal("opened before the wait for video was over")
 			}
 		}
 		synctest.Wait()
-		if len(p.opens) != 1 || len(p.opens[0]) != 1 {
-			t.Fatalf("opens %v, want one with audio only", p.opens)
+		if len(p.opened()) != 1 || len(p.opened()[0]) != 1 {
+			t.Fatalf("opens %v, want one with audio only", p.opened())
 		}
 		b.v.SetParams(&media.Params{Width: 640})
 		b.s.Write(frame(b.v, 3000, true))
 		b.s.Write(frame(b.a, 3000, true))
 		synctest.Wait()
-		if len(p.opens) != 2 || len(p.opens[1]) != 2 || p.closes != 1 {
-			t.Fatalf("after late video: opens %d closes %d", len(p.opens), p.closes)
+		if len(p.opened()) != 2 || len(p.opened()[1]) != 2 || p.closed() != 1 {
+			t.Fatalf("after late video: opens %d closes %d", len(p.opened()), p.closed())
 		}
 		if got := p.got(); len(got) != 152 {
 			t.Errorf("got %d frames, want all 152", len(got))
@@ -233,9 +245,14 @@ func TestRetryStates(t *testing.T) {
 		b := start(t, nil, true)
 		boom := errors.New("boom")
 		p := &probe{acc: anyCodec, openErr: []error{boom, boom, nil, boom, nil}, writeErr: map[int]error{2: boom}}
+		var mu sync.Mutex
 		var states []State
 		a, _ := b.s.Attach("p", p, Policy{Retry: Backoff{Min: time.Second, Max: 4 * time.Second},
-			OnState: func(s State, _ error) { states = append(states, s) }})
+			OnState: func(s State, _ error) {
+				mu.Lock()
+				defer mu.Unlock()
+				states = append(states, s)
+			}})
 		write := func(from, to int) {
 			for ms := from; ms < to; ms += 20 {
 				b.s.Write(frame(b.a, ms, true))
@@ -244,10 +261,12 @@ func TestRetryStates(t *testing.T) {
 			synctest.Wait()
 		}
 		write(0, 2000)
-		if len(p.opens) != 2 || a.State() != Failed {
-			t.Fatalf("after 2 s: opens %d state %s", len(p.opens), a.State())
+		if len(p.opened()) != 2 || a.State() != Failed {
+			t.Fatalf("after 2 s: opens %d state %s", len(p.opened()), a.State())
 		}
 		write(2000, 20000)
+		mu.Lock()
+		defer mu.Unlock()
 		want := []State{Failed, Failed, Active, Lost, Lost, Active}
 		if len(states) != len(want) {
 			t.Fatalf("states %v, want %v", states, want)
@@ -257,9 +276,11 @@ func TestRetryStates(t *testing.T) {
 				t.Fatalf("states %v, want %v", states, want)
 			}
 		}
+		mu.Unlock()
 		b.stop()
-		if a.State() != Closed || p.closes != 2 {
-			t.Errorf("state %s closes %d", a.State(), p.closes)
+		mu.Lock()
+		if a.State() != Closed || p.closed() != 2 {
+			t.Errorf("state %s closes %d", a.State(), p.closed())
 		}
 	})
 }
@@ -270,8 +291,8 @@ func TestPermanentErrorIsNotRetried(t *testing.T) {
 		p := &probe{acc: anyCodec, openErr: []error{&Permanent{errors.New("no")}}}
 		a, _ := b.s.Attach("p", p, Policy{Retry: Backoff{Min: time.Second}})
 		<-a.Done()
-		if a.State() != Failed || len(p.opens) != 1 {
-			t.Errorf("state %s opens %d", a.State(), len(p.opens))
+		if a.State() != Failed || len(p.opened()) != 1 {
+			t.Errorf("state %s opens %d", a.State(), len(p.opened()))
 		}
 		b.stop()
 	})
@@ -353,7 +374,7 @@ func TestOneConversionServesAllAndFlushesAtTheEnd(t *testing.T) {
 		if len(p1.got()) != 10 || len(p2.got()) != 10 {
 			t.Errorf("got %d and %d frames, want 10 each", len(p1.got()), len(p2.got()))
 		}
-		if f := p1.got()[0]; f.Track.Codec != "B" || f.Track != p1.opens[0][0] {
+		if f := p1.got()[0]; f.Track.Codec != "B" || f.Track != p1.opened()[0][0] {
 			t.Errorf("frame has track %+v", f.Track)
 		}
 		<-a2.Done()
@@ -423,8 +444,8 @@ func TestEarlySinkWaitsForTheSource(t *testing.T) {
 		p := &probe{acc: anyCodec}
 		a, _ := b.s.Attach("p", p, Policy{})
 		time.Sleep(time.Minute)
-		if a.State() != Waiting || len(p.opens) != 0 {
-			t.Fatalf("state %s opens %d before the source is ready", a.State(), len(p.opens))
+		if a.State() != Waiting || len(p.opened()) != 0 {
+			t.Fatalf("state %s opens %d before the source is ready", a.State(), len(p.opened()))
 		}
 		b.s.SetReady()
 		synctest.Wait()
