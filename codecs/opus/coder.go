@@ -1,0 +1,109 @@
+package opus
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/thesyncim/gopus"
+)
+
+// Decoder turns packets into interleaved samples, +-1.0. One goroutine uses it.
+// Every method writes to the front of pcm, which must hold what comes out
+// (MaxDuration at most), and returns samples per channel.
+type Decoder interface {
+	Decode(packet []byte, pcm []float32) (int, error)
+	// Conceal invents the sound of a lost packet, as long as the one before it.
+	Conceal(pcm []float32) (int, error)
+	// Recover decodes the copy of the packet before that next carries (forward
+	// error correction, RFC 6716 section 2.1.7), to fill pcm; it conceals
+	// where next has none. next itself is to be decoded after it.
+	Recover(next []byte, pcm []float32) (int, error)
+}
+
+// Encoder turns frames of 20 ms of interleaved samples, +-1.0, into packets.
+// One goroutine uses it.
+type Encoder interface {
+	// Encode writes a packet to the front of dst (MaxPacket bytes are always
+	// enough) and returns its length.
+	Encode(pcm []float32, dst []byte) (int, error)
+	// Lookahead is by how many samples at the encoder's rate a decoded sound
+	// comes later than it went in.
+	Lookahead() int
+}
+
+// MaxPacket is the size in bytes of a buffer that holds any packet our encoder makes.
+const MaxPacket = 1275
+
+// EncoderConfig shapes an encoder.
+type EncoderConfig struct {
+	// SampleRate is 8000, 12000, 16000, 24000 or 48000 Hz; Channels 1 or 2.
+	SampleRate, Channels int
+	// Bitrate is in bit/s.
+	Bitrate int
+	// PacketLoss is the expected loss in percent; above 0 packets carry a
+	// copy of speech in the one before.
+	PacketLoss int
+}
+
+// complexity 5 costs half of 10 and was measured to be indistinguishable in SNR
+// on telephone speech.
+const complexity = 5
+
+// NewDecoder returns a decoder to sampleRate (8000, 12000, 16000, 24000, 48000
+// Hz) and 1 or 2 channels: Opus mixes and resamples by itself.
+func NewDecoder(sampleRate, channels int) (Decoder, error) {
+	c := gopus.DefaultDecoderConfig(sampleRate, channels)
+	d, err := gopus.NewDecoder(c)
+	if err != nil {
+		return nil, fmt.Errorf("making an Opus decoder for %d Hz, %d channels: %w", sampleRate, channels, err)
+	}
+	return &decoder{d: d, channels: channels, max: sampleRate * int(MaxDuration/time.Millisecond) / 1000}, nil
+}
+
+type decoder struct {
+	d        *gopus.Decoder
+	channels int
+	max      int
+}
+
+func (d *decoder) Decode(packet []byte, pcm []float32) (int, error) {
+	if PacketDuration(packet) == 0 {
+		return 0, fmt.Errorf("decoding an Opus packet of %d bytes: its first bytes break RFC 6716 section 3.2", len(packet))
+	}
+	n, err := d.d.Decode(packet, pcm)
+	if err != nil {
+		return 0, fmt.Errorf("decoding an Opus packet of %d bytes: %w", len(packet), err)
+	}
+	return n, nil
+}
+
+func (d *decoder) Conceal(pcm []float32) (int, error) { return d.d.Decode(nil, pcm) }
+
+func (d *decoder) Recover(next []byte, pcm []float32) (int, error) {
+	return d.d.DecodeWithFEC(next, pcm, true)
+}
+
+// NewEncoder returns an encoder for speech.
+func NewEncoder(c EncoderConfig) (Encoder, error) {
+	e, err := gopus.NewEncoder(gopus.EncoderConfig{SampleRate: c.SampleRate, Channels: c.Channels, Application: gopus.ApplicationVoIP})
+	if err != nil {
+		return nil, fmt.Errorf("making an Opus encoder for %d Hz, %d channels: %w", c.SampleRate, c.Channels, err)
+	}
+	for _, set := range []func() error{
+		func() error { return e.SetFrameSize(ClockRate / 50) },
+		func() error { return e.SetComplexity(complexity) },
+		func() error { return e.SetBitrate(c.Bitrate) },
+		func() error { return e.SetPacketLoss(c.PacketLoss) },
+	} {
+		if err := set(); err != nil {
+			return nil, fmt.Errorf("making an Opus encoder of %d bit/s for %d Hz, %d channels, %d %% loss: %w", c.Bitrate, c.SampleRate, c.Channels, c.PacketLoss, err)
+		}
+	}
+	e.SetFEC(c.PacketLoss > 0)
+	return &encoder{e}, nil
+}
+
+type encoder struct{ e *gopus.Encoder }
+
+func (e *encoder) Encode(pcm []float32, dst []byte) (int, error) { return e.e.Encode(pcm, dst) }
+func (e *encoder) Lookahead() int                                { return e.e.Lookahead() }
