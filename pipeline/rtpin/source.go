@@ -1,0 +1,212 @@
+package rtpin
+
+import (
+	"time"
+
+	"github.com/pion/rtp"
+)
+
+// RFC 3550 appendix A.1. A jump further than this is taken for another source
+// or a restart, and believed only when a second packet follows in sequence.
+const (
+	maxDropout  = 3000
+	maxMisorder = 100
+)
+
+// Where media time and arrival may part before media time is not believed.
+const (
+	// A packet cannot overtake the fastest ones by this much: its timestamp jumped.
+	earlyLimit = 500 * time.Millisecond
+	// Nor is a packet kept in the network for so long.
+	farLateLimit = 10 * time.Second
+	// Late by lateLimit may be a stalled network, which then delivers quickly
+	// what it kept. Late without end for latePatience is a sender whose
+	// timestamps stood still (phones do while on hold).
+	lateLimit    = time.Second
+	latePatience = time.Second
+	latePackets  = 10
+)
+
+// segment is a stretch of timestamps without a jump.
+type segment struct {
+	ts   tsUnwrapper
+	base time.Duration // media time = rtpTime(ts) + base
+}
+
+// arrived is a packet with its place in order and time.
+type arrived struct {
+	p     *rtp.Packet
+	seq   int64         // extended, continuous over restarts
+	at    time.Duration // local time
+	media time.Duration // media time
+	// broken: the sender or its numbering started anew, what came before may
+	// be incomplete. jump: media time was set anew by arrival.
+	broken, jump bool
+}
+
+// source follows the one SSRC a track is fed from, and restarts of it.
+type source struct {
+	rate    int
+	started bool
+	ssrc    uint32
+	seq     seqUnwrapper
+
+	clock    arrivalClock
+	seg      segment
+	prev     segment // the one before seg, for packets that were overtaken
+	segStart int64   // first sequence number of seg
+	segments int
+
+	lateSince time.Duration
+	lateCount int
+	lateLeast time.Duration
+
+	// A packet that would be a jump waits here for its successor.
+	cand     arrived
+	candSSRC uint32
+	candNext uint16
+	hasCand  bool
+
+	out [2]arrived
+
+	restarts, ssrcChanges, tsJumps, refused uint64
+}
+
+// accept takes the next packet in order of arrival and returns those that may
+// go on: none, one, or two when a restart is confirmed. media says that the
+// payload type is one whose timestamps tell the track's time. The result is
+// valid until the next call.
+func (s *source) accept(p *rtp.Packet, local time.Duration, media bool) []arrived {
+	if !s.started {
+		if !media {
+			s.refused++
+			return nil
+		}
+		s.started, s.ssrc = true, p.SSRC
+		s.seq = seqUnwrapper{wire: p.SequenceNumber}
+		s.out[0] = s.timed(p, s.seq.ext, local, true)
+		return s.out[:1]
+	}
+	if p.SSRC == s.ssrc {
+		d := s.seq.distance(p.SequenceNumber)
+		if d > -maxMisorder && d < maxDropout {
+			s.hasCand = false
+			s.out[0] = s.timed(p, s.seq.at(p.SequenceNumber), local, media)
+			return s.out[:1]
+		}
+	} else if !media {
+		// Retransmission and correction streams have payload types of their
+		// own, and must not look like a new sender.
+		s.refused++
+		return nil
+	}
+	return s.candidate(p, local, media)
+}
+
+// candidate holds a packet that does not fit, or ends the probation of the one
+// held before.
+func (s *source) candidate(p *rtp.Packet, local time.Duration, media bool) []arrived {
+	if !s.hasCand || s.candSSRC != p.SSRC || s.candNext != p.SequenceNumber {
+		if s.hasCand {
+			s.refused++
+		}
+		s.cand = arrived{p: p, at: local}
+		s.hasCand, s.candSSRC, s.candNext = true, p.SSRC, p.SequenceNumber+1
+		return nil
+	}
+	first := s.cand
+	s.cand, s.hasCand = arrived{}, false
+	s.restarts++
+	if p.SSRC != s.ssrc {
+		s.ssrcChanges++
+		s.ssrc = p.SSRC
+		s.newSegment(first.p.Timestamp, s.seq.ext+1, first.at)
+	}
+	s.seq.restart(first.p.SequenceNumber)
+	s.out[0] = s.timed(first.p, s.seq.ext, first.at, media)
+	s.out[0].broken = true
+	s.out[1] = s.timed(p, s.seq.at(p.SequenceNumber), local, media)
+	return s.out[:2]
+}
+
+// timed gives a packet its media time.
+func (s *source) timed(p *rtp.Packet, seq int64, local time.Duration, media bool) arrived {
+	a := arrived{p: p, seq: seq, at: local}
+	switch {
+	case !media:
+		a.media = s.now(local)
+	case s.segments == 0:
+		s.seg = segment{ts: tsUnwrapper{wire: p.Timestamp}}
+		s.segments = 1
+		s.clock.add(local, local)
+	case s.segments > 1 && seq < s.segStart:
+		a.media = rtpTime(s.prev.ts.peek(p.Timestamp), s.rate) + s.prev.base
+	default:
+		a.media, a.jump = s.follow(p.Timestamp, seq, local)
+	}
+	return a
+}
+
+// follow is timed for a packet of the newest segment.
+func (s *source) follow(ts uint32, seq int64, local time.Duration) (m time.Duration, jump bool) {
+	m = rtpTime(s.seg.ts.peek(ts), s.rate) + s.seg.base
+	excess := local - m - s.clock.offset
+	switch {
+	case excess < -earlyLimit || excess > farLateLimit:
+		s.tsJumps++
+		s.newSegment(ts, seq, local)
+		m, jump = s.now(local), true
+	case excess > lateLimit:
+		if jump = s.stuck(excess, local); jump {
+			s.tsJumps++
+			s.prev, s.segStart = s.seg, seq
+			s.segments++
+			s.seg.base += s.lateLeast
+			m += s.lateLeast
+			s.lateCount = 0
+		}
+	default:
+		s.lateCount = 0
+	}
+	s.seg.ts.at(ts)
+	s.clock.add(local, local-m)
+	return m, jump
+}
+
+// stuck says whether lateness has lasted so long that it is no stall.
+func (s *source) stuck(excess, local time.Duration) bool {
+	if s.lateCount == 0 {
+		s.lateSince, s.lateLeast = local, excess
+	}
+	s.lateCount++
+	s.lateLeast = min(s.lateLeast, excess)
+	return s.lateCount >= latePackets && local-s.lateSince >= latePatience
+}
+
+// newSegment starts timestamps anew: ts, which arrived at local, continues
+// media time as if it had met no delay beyond the track's usual.
+func (s *source) newSegment(ts uint32, seq int64, local time.Duration) {
+	s.prev, s.segStart = s.seg, seq
+	s.segments++
+	s.seg = segment{ts: tsUnwrapper{wire: ts}, base: s.now(local)}
+	s.lateCount = 0
+}
+
+// setRate changes the clock rate; timestamps start anew with the next packet.
+func (s *source) setRate(rate int, local time.Duration) {
+	if s.rate == rate || s.segments == 0 {
+		s.rate = rate
+		return
+	}
+	s.rate = rate
+	// Anything is too far from an impossible base, so the next packet opens a segment.
+	s.seg.base = s.now(local) + 2*farLateLimit
+}
+
+// now is the media time of a packet that arrives at local without extra delay.
+func (s *source) now(local time.Duration) time.Duration { return local - s.clock.offset }
+
+// mediaTime maps a timestamp of the newest segment (of a sender report).
+func (s *source) mediaTime(ts uint32) time.Duration {
+	return rtpTime(s.seg.ts.peek(ts), s.rate) + s.seg.base
+}
