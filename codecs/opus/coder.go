@@ -2,22 +2,22 @@ package opus
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/thesyncim/gopus"
 )
 
 // Decoder turns packets into interleaved samples, +-1.0. One goroutine uses it.
-// Every method writes to the front of pcm, which must hold what comes out
-// (MaxDuration at most), and returns samples per channel.
 type Decoder interface {
+	// Decode writes a packet's sound to the front of pcm, which must have room
+	// for it (MaxDuration at most), and returns the samples per channel.
 	Decode(packet []byte, pcm []float32) (int, error)
-	// Conceal invents the sound of a lost packet, as long as the one before it.
-	Conceal(pcm []float32) (int, error)
-	// Recover decodes the copy of the packet before that next carries (forward
-	// error correction, RFC 6716 section 2.1.7), to fill pcm; it conceals
-	// where next has none. next itself is to be decoded after it.
-	Recover(next []byte, pcm []float32) (int, error)
+	// Conceal fills pcm with an invented continuation: a multiple of 2.5 ms,
+	// at most 60 ms at a time.
+	Conceal(pcm []float32) error
+	// Recover fills pcm with the copy of the packet before that next carries
+	// (forward error correction, RFC 6716 section 2.1.7); it conceals where
+	// next has none. pcm is as long as next; next is to be decoded after it.
+	Recover(next []byte, pcm []float32) error
 }
 
 // Encoder turns frames of 20 ms of interleaved samples, +-1.0, into packets.
@@ -57,14 +57,10 @@ func NewDecoder(sampleRate, channels int) (Decoder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making an Opus decoder for %d Hz, %d channels: %w", sampleRate, channels, err)
 	}
-	return &decoder{d: d, channels: channels, max: sampleRate * int(MaxDuration/time.Millisecond) / 1000}, nil
+	return &decoder{d}, nil
 }
 
-type decoder struct {
-	d        *gopus.Decoder
-	channels int
-	max      int
-}
+type decoder struct{ d *gopus.Decoder }
 
 func (d *decoder) Decode(packet []byte, pcm []float32) (int, error) {
 	if PacketDuration(packet) == 0 {
@@ -77,10 +73,14 @@ func (d *decoder) Decode(packet []byte, pcm []float32) (int, error) {
 	return n, nil
 }
 
-func (d *decoder) Conceal(pcm []float32) (int, error) { return d.d.Decode(nil, pcm) }
+func (d *decoder) Conceal(pcm []float32) error {
+	_, err := d.d.Decode(nil, pcm)
+	return err
+}
 
-func (d *decoder) Recover(next []byte, pcm []float32) (int, error) {
-	return d.d.DecodeWithFEC(next, pcm, true)
+func (d *decoder) Recover(next []byte, pcm []float32) error {
+	_, err := d.d.DecodeWithFEC(next, pcm, true)
+	return err
 }
 
 // NewEncoder returns an encoder for speech.

@@ -1,0 +1,257 @@
+package convert
+
+import (
+	"time"
+
+	"lineout/codecs/internal/slab"
+	"lineout/codecs/resample"
+	"lineout/media"
+)
+
+// conversion implements codecs.Conversion. Two clocks run through it: in counts
+// samples as decoded, out counts them as encoded. Both start at the same time
+// on the timeline; the resampler adds no delay to what it gives out, and an
+// encoder's lookahead is made up for by leaving out that much of the very
+// first sound, so an encoded frame's time is simply out's count.
+type conversion struct {
+	dec decoder
+	enc encoder
+	in  timeline
+
+	resamplers []*resample.Resampler // per decoded channel, nil at equal rates
+	tail       int                   // samples of silence that push all sound out of resampler and encoder
+
+	pcm   [][]float32 // decoded, of one block
+	mixed [][]float32 // pcm as stretched and resampled
+	fifo  [][]float32 // waiting to fill a frame
+	args  [][]float32 // one frame of fifo
+	skip  int         // samples to leave out of fifo
+	outAt time.Duration
+	outN  int64
+	marks []mark // frames given to the encoder whose packets are not out yet
+	gap   bool
+	ntp   time.Time // the sender's wall clock at PTS 0, zero if unknown
+
+	frames slab.Of[outFrame]
+	bytes  slab.Bytes
+}
+
+// mark remembers what the frame at an encoder's input stands for.
+type mark struct {
+	at, length time.Duration
+	gap        bool
+}
+
+// outFrame is a frame with room for its one packet.
+type outFrame struct {
+	media.Frame
+	data [1][]byte
+}
+
+// blockMax bounds how much goes through at once, and so the buffers: the
+// longest packet of any codec here.
+const blockMax = 120 * time.Millisecond
+
+func assemble(dec decoder, enc encoder) (*conversion, error) {
+	c := &conversion{dec: dec, enc: enc, in: timeline{rate: dec.rate()}, skip: enc.lookahead()}
+	c.tail = enc.lookahead()*dec.rate()/enc.rate() + 1
+	if dec.rate() != enc.rate() {
+		for range dec.channels() {
+			r, err := resample.New(dec.rate(), enc.rate())
+			if err != nil {
+				return nil, err
+			}
+			c.resamplers = append(c.resamplers, r)
+			c.tail += r.Latency()
+		}
+	}
+	for range dec.channels() {
+		c.pcm = append(c.pcm, make([]float32, 0, count(blockMax, dec.rate())))
+		c.mixed = append(c.mixed, make([]float32, 0, count(blockMax, dec.rate())))
+		c.fifo = append(c.fifo, make([]float32, 0, count(2*blockMax, enc.rate())))
+	}
+	c.args = make([][]float32, enc.channels())
+	return c, nil
+}
+
+// Close implements codecs.Conversion. There is nothing to free.
+func (c *conversion) Close() error { return nil }
+
+// Convert implements codecs.Conversion. A packet that cannot be decoded is
+// concealed; only an encoder that fails ends the conversion.
+func (c *conversion) Convert(f *media.Frame, emit func(*media.Frame)) error {
+	if c.ntp = (time.Time{}); !f.NTP.IsZero() {
+		c.ntp = f.NTP.Add(-f.PTS)
+	}
+	at, loss := f.PTS, f.Gap
+	for _, packet := range f.Data {
+		n := c.dec.samples(packet)
+		if n == 0 {
+			continue // leaves a hole, which the next packet shows
+		}
+		if err := c.packet(f, packet, at, n, loss, emit); err != nil {
+			return err
+		}
+		at, loss = at+span(int64(n), c.dec.rate()), false
+	}
+	return nil
+}
+
+func (c *conversion) packet(f *media.Frame, packet []byte, at time.Duration, n int, loss bool, emit func(*media.Frame)) error {
+	if !c.in.started {
+		c.outAt = at
+	}
+	s := c.in.plan(at, n, loss)
+	if s.drop {
+		return nil
+	}
+	c.gap = c.gap || s.gap
+	if s.jump {
+		if err := c.jump(f, at, emit); err != nil {
+			return err
+		}
+	}
+	if err := c.fill(f, packet, s.fill, loss, emit); err != nil {
+		return err
+	}
+	c.reset()
+	if c.dec.decode(c.pcm, packet) != nil {
+		c.dec.conceal(c.pcm, n, nil, true)
+	}
+	for i := range c.pcm {
+		c.mixed[i] = stretch(c.mixed[i][:0], c.pcm[i][s.trim:], s.stretch)
+	}
+	return c.feed(f, c.mixed, emit)
+}
+
+// reset empties the block that is being decoded.
+func (c *conversion) reset() {
+	for i := range c.pcm {
+		c.pcm[i] = c.pcm[i][:0]
+	}
+}
+
+// fill puts n samples in front of packet. A hole of at most blockMax is given
+// to the decoder in one piece, so that it can also use what packet says about
+// the one before it; of a longer one it conceals the beginning.
+func (c *conversion) fill(f *media.Frame, packet []byte, n int, loss bool, emit func(*media.Frame)) error {
+	for first := true; n > 0; first = false {
+		k := min(n, count(blockMax, c.dec.rate()))
+		c.reset()
+		if first {
+			c.dec.conceal(c.pcm, k, packet, loss && k == n)
+		} else {
+			silence(c.pcm, k)
+		}
+		if err := c.feed(f, c.pcm, emit); err != nil {
+			return err
+		}
+		n -= k
+	}
+	return nil
+}
+
+// feed resamples a block and encodes every frame it fills.
+func (c *conversion) feed(f *media.Frame, block [][]float32, emit func(*media.Frame)) error {
+	for i := range block {
+		if c.resamplers != nil {
+			c.fifo[i] = c.resamplers[i].Process(c.fifo[i], block[i])
+		} else {
+			c.fifo[i] = append(c.fifo[i], block[i]...)
+		}
+	}
+	if c.skip > 0 {
+		k := min(c.skip, len(c.fifo[0]))
+		c.skip -= k
+		c.consume(k)
+	}
+	used := 0
+	size := c.enc.frame()
+	for ; len(c.fifo[0])-used >= size; used += size {
+		for i := range c.args {
+			c.args[i] = c.fifo[min(i, len(c.fifo)-1)][used : used+size] // mono goes to both sides
+		}
+		if err := c.encode(f, emit); err != nil {
+			return err
+		}
+	}
+	c.consume(used)
+	return nil
+}
+
+// consume removes the first n samples of the fifo.
+func (c *conversion) consume(n int) {
+	for i, s := range c.fifo {
+		c.fifo[i] = s[:copy(s, s[n:])]
+	}
+}
+
+// encode gives args to the encoder and emits what comes out.
+func (c *conversion) encode(f *media.Frame, emit func(*media.Frame)) error {
+	at := c.outAt + span(c.outN, c.enc.rate())
+	c.outN += int64(c.enc.frame())
+	end := c.outAt + span(c.outN, c.enc.rate())
+	c.marks = append(c.marks, mark{at: at, length: end - at, gap: c.gap})
+	c.gap = false
+	packet, err := c.enc.encode(c.args)
+	if err != nil || len(packet) == 0 {
+		return err
+	}
+	m := c.marks[0]
+	c.marks = c.marks[:copy(c.marks, c.marks[1:])]
+	out := &c.frames.Make(1)[0]
+	out.data[0] = c.bytes.Copy(packet)
+	out.Frame = media.Frame{
+		Params: c.enc.params(), PTS: m.at, DTS: m.at, Duration: m.length,
+		Arrival: f.Arrival, Key: true, Gap: m.gap, Filler: f.Filler, Data: out.data[:],
+	}
+	if !c.ntp.IsZero() {
+		out.NTP = c.ntp.Add(m.at)
+	}
+	emit(&out.Frame)
+	return nil
+}
+
+// jump ends the sound so far with silence up to a full frame and starts again
+// at a later time. The frame that starts there says that something is missing.
+func (c *conversion) jump(f *media.Frame, at time.Duration, emit func(*media.Frame)) error {
+	c.reset()
+	silence(c.pcm, c.tail)
+	if err := c.feed(f, c.pcm, emit); err != nil {
+		return err
+	}
+	if rest := len(c.fifo[0]); rest > 0 {
+		for i := range c.fifo {
+			c.fifo[i] = grow(c.fifo[i], c.enc.frame()-rest)
+		}
+		c.reset()
+		for i := range c.args {
+			c.args[i] = c.fifo[min(i, len(c.fifo)-1)]
+		}
+		if err := c.encode(f, emit); err != nil {
+			return err
+		}
+		c.consume(len(c.fifo[0]))
+	}
+	for _, r := range c.resamplers {
+		r.Reset()
+	}
+	c.skip, c.outAt, c.outN, c.gap = c.enc.lookahead(), at, 0, true
+	return nil
+}
+
+// stretch appends src to dst, made k samples longer (shorter if negative) by
+// linear interpolation.
+func stretch(dst, src []float32, k int) []float32 {
+	n := len(src) + k
+	if k == 0 || len(src) < 2 || n < 1 {
+		return append(dst, src...)
+	}
+	for i := range n {
+		x := float64(i) * float64(len(src)) / float64(n)
+		j := min(int(x), len(src)-2)
+		w := float32(x - float64(j))
+		dst = append(dst, src[j]*(1-w)+src[j+1]*w)
+	}
+	return dst
+}

@@ -1,0 +1,170 @@
+package convert
+
+import (
+	"fmt"
+	"time"
+
+	"lineout/codecs/g711"
+	"lineout/codecs/opus"
+	"lineout/codecs/resample"
+	"lineout/media"
+)
+
+// concealMax is how much of a loss is invented; the rest is silence.
+const concealMax = 100 * time.Millisecond
+
+// decoder turns packets into planes of samples: one slice per channel, +-1.0.
+type decoder interface {
+	// rate in Hz and the number of planes never change.
+	rate() int
+	channels() int
+	// samples is how many per channel a packet holds, 0 if it is malformed.
+	samples(packet []byte) int
+	// decode appends exactly samples(packet) to each plane, and nothing if it fails.
+	decode(planes [][]float32, packet []byte) error
+	// conceal appends exactly n samples to each plane for what is missing
+	// before next. loss says that packets were lost; otherwise the sender was silent.
+	conceal(planes [][]float32, n int, next []byte, loss bool)
+}
+
+func newDecoder(c media.Codec, rate, channels int) (decoder, error) {
+	switch c {
+	case g711.PCMU:
+		return newG711Decoder(g711.DecodePCMU), nil
+	case g711.PCMA:
+		return newG711Decoder(g711.DecodePCMA), nil
+	case opus.Name:
+		return newOpusDecoder(rate, channels)
+	}
+	return nil, fmt.Errorf("no decoder for %s", c)
+}
+
+// silence appends n zero samples to each plane.
+func silence(planes [][]float32, n int) {
+	for c := range planes {
+		planes[c] = grow(planes[c], n)
+	}
+}
+
+// fadeOut lets the last n samples of each plane go down to zero.
+func fadeOut(planes [][]float32, n int) {
+	for _, p := range planes {
+		p = p[len(p)-n:]
+		for i := range p {
+			p[i] *= float32(n-i) / float32(n)
+		}
+	}
+}
+
+// grow appends n zeros.
+func grow(s []float32, n int) []float32 { return append(s, make([]float32, n)...) }
+
+type g711Decoder struct {
+	table [256]float32
+	plc   plc
+}
+
+func newG711Decoder(expand func([]int16, []byte) []int16) *g711Decoder {
+	d := &g711Decoder{plc: newPLC(g711.SampleRate)}
+	for i := range d.table {
+		d.table[i] = float32(expand(nil, []byte{byte(i)})[0]) / 32768
+	}
+	return d
+}
+
+func (d *g711Decoder) rate() int                 { return g711.SampleRate }
+func (d *g711Decoder) channels() int             { return 1 }
+func (d *g711Decoder) samples(packet []byte) int { return len(packet) }
+
+func (d *g711Decoder) decode(planes [][]float32, packet []byte) error {
+	from := len(planes[0])
+	planes[0] = grow(planes[0], len(packet))
+	out := planes[0][from:]
+	for i, c := range packet {
+		out[i] = d.table[c]
+	}
+	d.plc.good(out)
+	return nil
+}
+
+func (d *g711Decoder) conceal(planes [][]float32, n int, _ []byte, _ bool) {
+	from := len(planes[0])
+	planes[0] = grow(planes[0], n)
+	d.plc.conceal(planes[0][from:])
+}
+
+// opusStep is the granularity of Opus concealment in 1/second: 2.5 ms.
+const opusStep = 400
+
+type opusDecoder struct {
+	d      opus.Decoder
+	hz, ch int
+	pcm    []float32 // one packet, interleaved
+}
+
+func newOpusDecoder(rate, channels int) (*opusDecoder, error) {
+	d, err := opus.NewDecoder(rate, channels)
+	if err != nil {
+		return nil, err
+	}
+	return &opusDecoder{d: d, hz: rate, ch: channels, pcm: make([]float32, count(opus.MaxDuration, rate)*channels)}, nil
+}
+
+func (d *opusDecoder) rate() int     { return d.hz }
+func (d *opusDecoder) channels() int { return d.ch }
+
+func (d *opusDecoder) samples(packet []byte) int {
+	return count(opus.PacketDuration(packet), d.hz)
+}
+
+func (d *opusDecoder) decode(planes [][]float32, packet []byte) error {
+	n, err := d.d.Decode(packet, d.pcm)
+	if err != nil {
+		return err
+	}
+	if want := d.samples(packet); n != want {
+		return fmt.Errorf("an Opus packet gave %d samples instead of %d", n, want)
+	}
+	resample.Deinterleave(planes, d.pcm[:n*d.ch])
+	return nil
+}
+
+// conceal lets the decoder invent the first part of the hole, then is silent,
+// and takes the last packet from the copy in next if that is there. A sender
+// that stopped talking (DTX) gets the same: the decoder's invention is its
+// comfort noise then.
+func (d *opusDecoder) conceal(planes [][]float32, n int, next []byte, loss bool) {
+	copied := 0
+	if loss {
+		if k := d.samples(next); k > 0 && k <= n {
+			copied = k
+		}
+	}
+	invent := min(n-copied, count(concealMax, d.hz))
+	for done := 0; done < invent; {
+		done += d.invent(planes, invent-done)
+	}
+	if rest := n - copied - invent; rest > 0 {
+		fadeOut(planes, min(invent, d.hz/100))
+		silence(planes, rest)
+	}
+	if copied > 0 {
+		pcm := d.pcm[:copied*d.ch]
+		if d.d.Recover(next, pcm) != nil {
+			clear(pcm)
+		}
+		resample.Deinterleave(planes, pcm)
+	}
+}
+
+// invent conceals up to n samples, at most 20 ms at a time.
+func (d *opusDecoder) invent(planes [][]float32, n int) int {
+	n = min(n, d.hz/50)
+	step := d.hz / opusStep
+	pcm := d.pcm[:(n+step-1)/step*step*d.ch]
+	if d.d.Conceal(pcm) != nil {
+		clear(pcm)
+	}
+	resample.Deinterleave(planes, pcm[:n*d.ch])
+	return n
+}
