@@ -105,12 +105,12 @@ func (c *conversion) packet(f *media.Frame, packet []byte, at time.Duration, n i
 	if s.drop {
 		return nil
 	}
-	c.gap = c.gap || s.gap
 	if s.jump {
 		if err := c.jump(f, at, emit); err != nil {
 			return err
 		}
 	}
+	c.gap = c.gap || s.gap
 	if err := c.fill(f, packet, s.fill, loss, emit); err != nil {
 		return err
 	}
@@ -236,7 +236,7 @@ func (c *conversion) jump(f *media.Frame, at time.Duration, emit func(*media.Fra
 	for _, r := range c.resamplers {
 		r.Reset()
 	}
-	c.skip, c.outAt, c.outN, c.gap = c.enc.lookahead(), at, 0, true
+	c.skip, c.outAt, c.outN = c.enc.lookahead(), at, 0
 	return nil
 }
 

@@ -90,7 +90,7 @@ func NewEncoder(c EncoderConfig) (Encoder, error) {
 		return nil, fmt.Errorf("making an Opus encoder for %d Hz, %d channels: %w", c.SampleRate, c.Channels, err)
 	}
 	for _, set := range []func() error{
-		func() error { return e.SetFrameSize(ClockRate / 50) },
+		func() error { return e.SetFrameSize(c.SampleRate / 50) },
 		func() error { return e.SetComplexity(complexity) },
 		func() error { return e.SetBitrate(c.Bitrate) },
 		func() error { return e.SetPacketLoss(c.PacketLoss) },

@@ -1,0 +1,265 @@
+package convert
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"os/exec"
+	"testing"
+	"time"
+
+	pionopus "github.com/pion/opus"
+	goaac "github.com/tphakala/go-aac"
+
+	"lineout/codecs"
+	"lineout/codecs/aac"
+	"lineout/codecs/g711"
+	"lineout/codecs/opus"
+	"lineout/codecs/resample"
+	"lineout/media"
+)
+
+// newTest returns a conversion of the public list.
+func newTest(t testing.TB, from, to media.Codec, o codecs.Options) codecs.Conversion {
+	t.Helper()
+	for _, c := range All() {
+		if c.From == from && c.To == to {
+			conv, err := c.New(nil, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return conv
+		}
+	}
+	t.Fatalf("no conversion from %s to %s", from, to)
+	return nil
+}
+
+// beep is a tone of 100 ms at the given time, with a hard start.
+func beep(rate int, at, length time.Duration) []float32 {
+	s := make([]float32, count(length, rate))
+	for i := range s {
+		if t := float64(i)/float64(rate) - at.Seconds(); t >= 0 && t < 0.1 {
+			s[i] = float32(0.5 * math.Sin(2*math.Pi*1000*t))
+		}
+	}
+	return s
+}
+
+// onset is when the sound first reaches half of its loudness, by the RMS of 1 ms.
+func onset(pcm []float32, rate int) time.Duration {
+	w := rate / 1000
+	env := make([]float64, 0, len(pcm))
+	sum, peak := 0.0, 0.0
+	for i, v := range pcm {
+		sum += float64(v) * float64(v)
+		if i >= w {
+			sum -= float64(pcm[i-w]) * float64(pcm[i-w])
+		}
+		env = append(env, sum)
+		peak = max(peak, sum)
+	}
+	for i, e := range env {
+		if e > peak/4 {
+			return span(int64(i), rate)
+		}
+	}
+	return -1
+}
+
+// source makes the frames of a sound in a codec, the first one at start.
+func source(t testing.TB, c media.Codec, at, start, length time.Duration) []*media.Frame {
+	t.Helper()
+	rate := 8000
+	if c == opus.Name {
+		rate = 48000
+	}
+	pcm := beep(rate, at, length)
+	var enc opus.Encoder
+	if c == opus.Name {
+		var err error
+		enc, err = opus.NewEncoder(opus.EncoderConfig{SampleRate: rate, Channels: 1, Bitrate: 32000, PacketLoss: 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var frames []*media.Frame
+	for i := 0; i+rate/50 <= len(pcm); i += rate / 50 {
+		var p []byte
+		switch c {
+		case opus.Name:
+			p = make([]byte, opus.MaxPacket)
+			n, err := enc.Encode(pcm[i:i+rate/50], p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p = p[:n]
+		case g711.PCMU:
+			p = g711.EncodePCMU(nil, resample.ToInt(nil, pcm[i:i+rate/50]))
+		case g711.PCMA:
+			p = g711.EncodePCMA(nil, resample.ToInt(nil, pcm[i:i+rate/50]))
+		}
+		pts := start + span(int64(i), rate)
+		frames = append(frames, &media.Frame{PTS: pts, DTS: pts, Duration: 20 * ms, Key: true, Data: [][]byte{p}})
+	}
+	return frames
+}
+
+// run converts all frames.
+func run(t testing.TB, c codecs.Conversion, in []*media.Frame) []*media.Frame {
+	t.Helper()
+	var out []*media.Frame
+	for _, f := range in {
+		if err := c.Convert(f, func(f *media.Frame) { out = append(out, f) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// heard decodes frames by an implementation that is not ours.
+func heard(t testing.TB, c media.Codec, frames []*media.Frame) (pcm []float32, rate int) {
+	t.Helper()
+	switch c {
+	case aac.Name:
+		return heardAAC(t, frames)
+	case opus.Name:
+		d, err := pionopus.NewDecoderWithOutput(48000, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]float32, 5760)
+		for _, f := range frames {
+			n, err := d.DecodeToFloat32(f.Data[0], buf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pcm = append(pcm, buf[:n]...)
+		}
+		return pcm, 48000
+	case g711.PCMU:
+		for _, f := range frames {
+			pcm = resample.ToFloat(pcm, g711.DecodePCMU(nil, f.Data[0]))
+		}
+	case g711.PCMA:
+		for _, f := range frames {
+			pcm = resample.ToFloat(pcm, g711.DecodePCMA(nil, f.Data[0]))
+		}
+	}
+	return pcm, 8000
+}
+
+func heardAAC(t testing.TB, frames []*media.Frame) ([]float32, int) {
+	t.Helper()
+	p := frames[0].Params
+	var adts []byte
+	for _, f := range frames {
+		var err error
+		if adts, err = goaac.AppendADTSHeader(adts, p.SampleRate, p.Channels, len(f.Data[0])); err != nil {
+			t.Fatal(err)
+		}
+		adts = append(adts, f.Data[0]...)
+	}
+	cmd := exec.Command("ffmpeg", "-v", "error", "-f", "aac", "-i", "pipe:0", "-f", "f32le", "-ac", "1", "pipe:1")
+	cmd.Stdin = bytes.NewReader(adts)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	raw, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("ffmpeg must be installed and decode our AAC: %v: %s", err, stderr.String())
+	}
+	pcm := make([]float32, len(raw)/4)
+	if err := binary.Read(bytes.NewReader(raw), binary.LittleEndian, pcm); err != nil {
+		t.Fatal(err)
+	}
+	return pcm, p.SampleRate
+}
+
+// A sound must be heard after the conversion when it was heard before.
+func TestBeepKeepsItsTime(t *testing.T) {
+	for _, c := range All() {
+		for _, o := range []codecs.Options{{}, {SampleRate: 44100, Channels: 2}} {
+			if o.SampleRate != 0 && c.To != aac.Name {
+				continue
+			}
+			start := 731*ms + 123456
+			in := source(t, c.From, 505*ms, start, time.Second)
+			before, rate := heard(t, c.From, in)
+			want := start + onset(before, rate)
+			out := run(t, newTest(t, c.From, c.To, o), in)
+			if len(out) < 40 {
+				t.Fatalf("%s to %s: %d frames", c.From, c.To, len(out))
+			}
+			if out[0].PTS != start {
+				t.Errorf("%s to %s: starts at %v, want %v", c.From, c.To, out[0].PTS, start)
+			}
+			after, rate := heard(t, c.To, out)
+			got := out[0].PTS + onset(after, rate)
+			t.Logf("%s to %s %+v: beep %v late", c.From, c.To, o, got-want)
+			if off := got - want; off > 2*ms || off < -2*ms {
+				t.Errorf("%s to %s: the beep of %v is heard at %v", c.From, c.To, want, got)
+			}
+		}
+	}
+}
+
+// The beep stays in place when packets before it were lost, and after a hole
+// that is too long to fill.
+func TestBeepAfterHoles(t *testing.T) {
+	for _, c := range All() {
+		for _, tc := range []struct {
+			name  string
+			drop  func(i int) bool
+			later time.Duration
+		}{
+			{"one lost", func(i int) bool { return i == 10 }, 0},
+			{"five lost in a row", func(i int) bool { return i >= 8 && i < 13 }, 0},
+			{"every third lost before", func(i int) bool { return i < 22 && i%3 == 1 }, 0},
+			{"long silence", func(i int) bool { return i >= 2 && i < 20 }, 0},
+			{"a hole of an hour", func(i int) bool { return false }, time.Hour},
+		} {
+			in := source(t, c.From, 505*ms, 0, time.Second)
+			before, rate := heard(t, c.From, in)
+			want := onset(before, rate) + tc.later
+			var sent []*media.Frame
+			for i, f := range in {
+				if f.Gap = i > 0 && tc.drop(i-1); i >= 20 {
+					f.PTS += tc.later
+				}
+				if !tc.drop(i) {
+					sent = append(sent, f)
+				}
+			}
+			out := run(t, newTest(t, c.From, c.To, codecs.Options{}), sent)
+			after, rate := heard(t, c.To, out)
+			// Put the decoded sound on the timeline by the frames' own times.
+			on := onset(after, rate)
+			var at time.Duration
+			for _, f := range out {
+				if on < f.Duration {
+					at = f.PTS + on
+					break
+				}
+				on -= f.Duration
+			}
+			if off := at - want; off > 3*ms || off < -3*ms {
+				t.Errorf("%s to %s, %s: the beep of %v is heard at %v", c.From, c.To, tc.name, want, at)
+			}
+			gaps := 0
+			for i, f := range out {
+				if f.Gap {
+					gaps++
+				}
+				if i > 0 && !f.Gap && f.PTS != out[i-1].PTS+out[i-1].Duration {
+					t.Errorf("%s to %s, %s: frame %d at %v does not continue", c.From, c.To, tc.name, i, f.PTS)
+				}
+			}
+			if want := min(int(tc.later/time.Hour), 1); gaps != want {
+				t.Errorf("%s to %s, %s: %d gaps flagged, want %d", c.From, c.To, tc.name, gaps, want)
+			}
+		}
+	}
+}
