@@ -1,0 +1,57 @@
+#!/bin/sh
+# Installs what the tests need besides Go, on Debian: a C compiler (for the race
+# detector only, the server is built without), soft phone, SIP registrar,
+# RTMP server, ffmpeg, Chromium, and from npm the players in test/package.json.
+# Does nothing, quickly, when all of it is there. No service is started or
+# enabled: the tests start their own programs on free ports.
+set -eu
+cd "$(dirname "$0")/.."
+
+packages="gcc libc6-dev baresip-core baresip-ffmpeg kamailio nginx-light libnginx-mod-rtmp ffmpeg chromium nodejs npm"
+
+# A program that is there from elsewhere counts as installed.
+have() {
+	case $1 in
+	nodejs) command -v node >/dev/null && return ;;
+	gcc | npm | ffmpeg | chromium) command -v "$1" >/dev/null && return ;;
+	esac
+	dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'install ok installed'
+}
+
+missing=
+for p in $packages; do
+	have "$p" || missing="$missing $p"
+done
+
+if [ -n "$missing" ]; then
+	if ! command -v apt-get >/dev/null; then
+		echo "The tests need these programs (Debian's names):$missing. This is no Debian: install them and put them in PATH." >&2
+		exit 1
+	fi
+	root=
+	if [ "$(id -u)" != 0 ]; then
+		if ! command -v sudo >/dev/null; then
+			echo "The tests need these packages:$missing. Install them as root: apt-get install --no-install-recommends$missing" >&2
+			exit 1
+		fi
+		root=sudo
+	fi
+	echo "installing:$missing"
+	# Packages that ask policy-rc.d do not start their services.
+	policy=/usr/sbin/policy-rc.d
+	if [ ! -e $policy ]; then
+		trap '$root rm -f $policy' EXIT
+		printf '#!/bin/sh\nexit 101\n' | $root tee $policy >/dev/null
+		$root chmod 755 $policy
+	fi
+	$root apt-get update -q
+	# shellcheck disable=SC2086 # a list
+	$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing
+fi
+
+# npm notes in node_modules what it has installed: same lock file, nothing to do.
+stamp=test/node_modules/.installed
+if ! cmp -s test/package-lock.json $stamp; then
+	(cd test && npm ci --no-audit --no-fund --ignore-scripts)
+	cp test/package-lock.json $stamp
+fi
