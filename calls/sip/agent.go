@@ -1,0 +1,306 @@
+// Package sip is the SIP side of a server: a user agent that calls out over
+// UDP (RFC 3261), registers accounts when asked, and gives each call as a
+// leg.Leg with its RTP and RTCP as a leg.Media. It takes no calls.
+package sip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	sipmsg "github.com/emiago/sipgo/sip"
+
+	"lineout/api/fault"
+	"lineout/calls/leg"
+	"lineout/codecs"
+)
+
+// stopTime bounds how long Run waits, once told to end, for BYE and
+// un-REGISTER to be answered.
+const stopTime = 3 * time.Second
+
+// Agent is one SIP user agent with one signalling port. It implements
+// leg.Dialer. New, then Listen, then Run; Dial works while Run runs.
+type Agent struct {
+	cfg      Config
+	log      *slog.Logger
+	table    *codecs.Table
+	name     string // product
+	activity time.Duration
+	dtmf     leg.DTMF
+	toStream []wireFormat // formats offered for streams
+	toRTMP   []wireFormat // formats offered for calls that go to RTMP
+	local    netip.Addr
+	ports    *portPool
+
+	wire *wire
+	tpl  *sipmsg.TransportLayer
+	txl  *sipmsg.TransactionLayer
+
+	mu      sync.Mutex
+	running context.Context // nil unless Run runs and takes calls
+	dialogs map[string]*dialog
+	regs    map[account]*registration
+	peers   map[netip.Addr]int // hosts of present calls, by number of uses
+	work    sync.WaitGroup
+}
+
+// New checks the settings and prepares an agent. It opens nothing.
+func New(cfg Config, table *codecs.Table, log *slog.Logger) (*Agent, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	a := &Agent{cfg: cfg, log: log, table: table, name: product(cfg.UserAgent),
+		local: netip.IPv4Unspecified(), dialogs: map[string]*dialog{}, regs: map[account]*registration{}, peers: map[netip.Addr]int{}}
+	a.activity, _ = parseActivity(cfg.RTPActivity) // Validate has read both
+	a.dtmf, _ = parseDTMF(cfg.DTMF)
+	if cfg.IPLocal != "" {
+		a.local = netip.MustParseAddr(cfg.IPLocal).Unmap()
+	}
+	var unknown []string
+	a.toStream, unknown = selectFormats(cfg.Codecs, table, cfg.CodecsExcludeSIP)
+	a.toRTMP, _ = selectFormats(cfg.Codecs, table, cfg.CodecsExcludeSIP, cfg.CodecsExcludeSIPRTMP)
+	warnUnknown(log, unknown)
+	if len(a.toStream) == 0 || len(a.toRTMP) == 0 {
+		return nil, errors.New("codecs, codecs_exclude_sip and codecs_exclude_sip_rtmp leave no codec to offer in SIP calls")
+	}
+	a.ports = newPortPool(a.local, cfg.MediaPortFrom, cfg.MediaPortTo)
+	return a, nil
+}
+
+// Listen binds the SIP port: the first free one of the range. Run uses and
+// closes it.
+func (a *Agent) Listen() error {
+	network := "udp4"
+	if a.local.Is6() {
+		network = "udp6"
+	}
+	var last error
+	for port := a.cfg.PortFrom; port <= a.cfg.PortTo; port++ {
+		c, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(a.local, uint16(port))))
+		if err != nil {
+			last = err
+			continue
+		}
+		a.start(c)
+		return nil
+	}
+	return fmt.Errorf("cannot bind a SIP port between port_from %d and port_to %d on ip_local %v: %w", a.cfg.PortFrom, a.cfg.PortTo, a.local, last)
+}
+
+// start builds sipgo's layers on a socket. Its own logger is silenced: it logs
+// whole messages and a line per malformed datagram.
+func (a *Agent) start(c *net.UDPConn) {
+	raiseDatagramLimit()
+	quiet := slog.New(slog.DiscardHandler)
+	a.wire = newWire(c, a.isPeer, a.log)
+	a.tpl = sipmsg.NewTransportLayer(net.DefaultResolver, sipmsg.NewParser(), nil, sipmsg.WithTransportLayerLogger(quiet))
+	a.txl = sipmsg.NewTransactionLayer(a.tpl, sipmsg.WithTransactionLayerLogger(quiet),
+		sipmsg.WithTransactionLayerUnhandledResponseHandler(a.stray))
+	a.txl.OnRequest(a.handle)
+}
+
+var raiseOnce sync.Once
+
+// raiseDatagramLimit lifts sipgo's limit of 1300 bytes per datagram, which is a
+// variable of its package: an INVITE with credentials and two media sections
+// is larger, and over UDP fragments are better than no call.
+func raiseDatagramLimit() { raiseOnce.Do(func() { sipmsg.UDPMTUSize = 65000 }) }
+
+// Port is the bound SIP port, 0 before Listen.
+func (a *Agent) Port() int {
+	if a.wire == nil {
+		return 0
+	}
+	return a.wire.LocalAddr().(*net.UDPAddr).Port
+}
+
+// Run serves the SIP port until ctx ends; then it hangs up all calls,
+// unregisters, and returns when everything it started has ended.
+func (a *Agent) Run(ctx context.Context) error {
+	if a.wire == nil {
+		return errors.New("sip: Listen must come before Run")
+	}
+	a.mu.Lock()
+	a.running = ctx
+	a.mu.Unlock()
+	served := make(chan error, 1)
+	stop := make(chan struct{})
+	go func() { served <- a.serve(stop) }()
+	a.log.Info("SIP listens", "address", a.wire.LocalAddr().String())
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-served:
+		served <- nil
+	}
+	a.mu.Lock()
+	a.running = nil
+	for _, d := range a.dialogs {
+		d.hangup(leg.Cause{Text: "the server is stopping", Local: true, Kind: leg.Normal})
+	}
+	a.mu.Unlock()
+	a.work.Wait() // bounded: every wait of a dialog is, once hung up
+	close(stop)
+	a.wire.Close()
+	<-served
+	a.txl.Close()
+	a.tpl.Close()
+	return err
+}
+
+// serve lets sipgo read the socket, again and again as wire ends its reader.
+func (a *Agent) serve(stop <-chan struct{}) error {
+	for {
+		err := a.tpl.ServeUDP(a.wire)
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
+		if err != nil || a.wire.reading {
+			// The reader ended by itself: the socket is gone.
+			return fmt.Errorf("the SIP socket failed: %w", errors.Join(err, net.ErrClosed))
+		}
+	}
+}
+
+// Dial implements leg.Dialer. Wrong input is fault.BadRequest, a full media
+// port range fault.Unavailable; everything later comes as events.
+func (a *Agent) Dial(_ context.Context, r leg.Request) (leg.Leg, error) {
+	p, err := newParty(r, &a.cfg)
+	if err != nil {
+		return nil, err
+	}
+	d := a.newDialog(r, p)
+	ctx, err := a.claim(d)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.openMedia(); err != nil {
+		a.forget(d)
+		a.work.Done()
+		return nil, err
+	}
+	go func() {
+		defer a.work.Done()
+		d.run(ctx)
+	}()
+	return d, nil
+}
+
+// claim takes the Call-ID and a place in what Run waits for.
+func (a *Agent) claim(d *dialog) (context.Context, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.running == nil {
+		return nil, fault.New(fault.Unavailable, "the SIP side is not running")
+	}
+	if a.dialogs[d.callID] != nil {
+		return nil, fault.New(fault.Conflict, "a SIP call with the Call-ID %s exists", d.callID)
+	}
+	a.dialogs[d.callID] = d
+	a.work.Add(1)
+	// A dialog outlives ctx by the time its BYE takes; Run hangs it up.
+	return context.WithoutCancel(a.running), nil
+}
+
+func (a *Agent) forget(d *dialog) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.dialogs[d.callID] == d {
+		delete(a.dialogs, d.callID)
+	}
+}
+
+func (a *Agent) find(callID string) *dialog {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.dialogs[callID]
+}
+
+func (a *Agent) isPeer(ip netip.Addr) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.peers[ip] > 0
+}
+
+// befriend exempts a host from the limit on strangers; the result undoes it.
+func (a *Agent) befriend(ip netip.Addr) func() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.peers[ip]++
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.peers[ip]--; a.peers[ip] <= 0 {
+			delete(a.peers, ip)
+		}
+	}
+}
+
+// announced is the address peers reach us at, as seen from dest.
+func (a *Agent) announced(dest netip.AddrPort) (string, error) {
+	switch {
+	case a.cfg.IP != "":
+		return bracket(a.cfg.IP), nil
+	case !a.local.IsUnspecified():
+		return bracket(a.local.String()), nil
+	}
+	return sourceFor(dest)
+}
+
+// transact sends a request in a transaction of its own.
+func (a *Agent) transact(req *sipmsg.Request, dest netip.AddrPort) (*sipmsg.ClientTx, error) {
+	a.address(req, dest)
+	a.wire.table.RLock()
+	defer a.wire.table.RUnlock()
+	tx, err := a.txl.Request(context.Background(), req)
+	if err != nil {
+		return nil, fmt.Errorf("cannot send %s to %v: %w", req.Method, dest, err)
+	}
+	return tx, nil
+}
+
+// write sends a request outside of any transaction (ACK).
+func (a *Agent) write(req *sipmsg.Request, dest netip.AddrPort) error {
+	a.address(req, dest)
+	a.wire.table.RLock()
+	defer a.wire.table.RUnlock()
+	return a.tpl.WriteMsg(req)
+}
+
+// address ties a request to our socket and its next hop, both as literal
+// addresses, so that sipgo neither resolves names nor opens sockets.
+func (a *Agent) address(req *sipmsg.Request, dest netip.AddrPort) {
+	la := a.wire.LocalAddr().(*net.UDPAddr)
+	req.Laddr = sipmsg.Addr{IP: la.IP, Port: la.Port}
+	req.SetTransport("UDP")
+	req.SetDestination(dest.String())
+}
+
+// exchange sends a request and waits for its final answer.
+func (a *Agent) exchange(ctx context.Context, req *sipmsg.Request, dest netip.AddrPort) (*sipmsg.Response, error) {
+	tx, err := a.transact(req, dest)
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Terminate()
+	for {
+		select {
+		case res := <-tx.Responses():
+			if !res.IsProvisional() && saneResponse(res) {
+				return res, nil
+			}
+		case <-tx.Done():
+			return nil, fmt.Errorf("%s to %v was not answered: %w", req.Method, dest, tx.Err())
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%s to %v was not answered: %w", req.Method, dest, ctx.Err())
+		}
+	}
+}

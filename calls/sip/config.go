@@ -1,0 +1,145 @@
+package sip
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"lineout/calls/leg"
+)
+
+// Config are the settings of the SIP side. Names that Web Call Server has keep
+// its names.
+type Config struct {
+	IP      string `setting:"ip" doc:"address or host name announced in SDP, Contact and Via; empty means the address of the interface that leads to the destination"`
+	IPLocal string `setting:"ip_local" doc:"address the SIP and media sockets bind to; empty means all IPv4 addresses"`
+
+	PortFrom int `setting:"port_from" default:"30000" min:"1" max:"65535" doc:"first port of the range the one SIP signalling port is taken from"`
+	PortTo   int `setting:"port_to" default:"31000" min:"1" max:"65535" doc:"last port of the range the one SIP signalling port is taken from"`
+
+	MediaPortFrom int `setting:"media_port_from" default:"31001" min:"1" max:"65535" doc:"first media port of SIP calls; RTP takes even ports, RTCP the next odd one"`
+	MediaPortTo   int `setting:"media_port_to" default:"32000" min:"1" max:"65535" doc:"last media port of SIP calls"`
+
+	UserAgent string `setting:"user_agent" doc:"product name in User-Agent and in the SDP; empty means lineout with its version"`
+
+	Domain        string `setting:"domain" doc:"SIP domain of calls whose request names none"`
+	OutboundProxy string `setting:"outbound_proxy" doc:"SIP server of calls whose request names none"`
+	OutboundPort  int    `setting:"outbound_port" min:"0" max:"65535" doc:"port of the SIP server for calls whose request names none; 0 means 5060"`
+
+	Codecs               []string `setting:"codecs" default:"alaw,ulaw,opus,telephone-event,h264,vp8" doc:"codecs in order of preference"`
+	CodecsExcludeSIP     []string `setting:"codecs_exclude_sip" default:"mpeg4-generic,flv,mpv" doc:"codecs not offered to SIP"`
+	CodecsExcludeSIPRTMP []string `setting:"codecs_exclude_sip_rtmp" default:"opus,g729,g722,mpeg4-generic,vp8,mpv" doc:"codecs not offered to SIP when the call goes to RTMP"`
+	VideoEnabled         bool     `setting:"video_enabled" default:"true" doc:"offer video to SIP"`
+
+	RTPActivity string `setting:"rtp_activity_detecting" default:"true,60" doc:"end a call when no RTP arrives for so long: on or off, then seconds"`
+	DTMF        string `setting:"dtmf" default:"rfc2833" doc:"how digits travel when a request does not say: rfc2833, info or info_relay"`
+
+	RingingTimeout  time.Duration `setting:"sip_ringing_timeout" default:"180s" unit:"s" doc:"cancel a call that is not answered in this time"`
+	ResponseTimeout time.Duration `setting:"sip_response_timeout" default:"32s" unit:"s" doc:"give up a call whose INVITE is not answered by anything in this time"`
+	RegisterExpires time.Duration `setting:"sip_register_expires" default:"300s" unit:"s" doc:"lifetime asked for a registration"`
+	LatchWindow     time.Duration `setting:"rtp_latch_window" default:"10s" unit:"s" doc:"how long after an answer media from another address than announced may be accepted instead, for peers behind NAT"`
+}
+
+// Validate reports every fault of the settings, each with the setting's name.
+func (c *Config) Validate() error {
+	var errs []error
+	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.IP != "" {
+		if err := checkHost(c.IP); err != nil {
+			add("ip: %w", err)
+		}
+	}
+	if c.IPLocal != "" {
+		if _, err := netip.ParseAddr(c.IPLocal); err != nil {
+			add("ip_local: %q is not an IP address", c.IPLocal)
+		}
+	}
+	checkRange := func(name string, from, to, least int) {
+		if from < 1 || to > 65535 || to-from < least {
+			add("%s_from %d and %s_to %d: want 1 to 65535 with at least %d port(s) in the range", name, from, name, to, least+1)
+		}
+	}
+	checkRange("port", c.PortFrom, c.PortTo, 0)
+	checkRange("media_port", c.MediaPortFrom, c.MediaPortTo, 2)
+	for _, h := range []struct{ name, value string }{{"domain", c.Domain}, {"outbound_proxy", c.OutboundProxy}} {
+		if h.value != "" {
+			if _, _, err := splitHost(h.value); err != nil {
+				add("%s: %w", h.name, err)
+			}
+		}
+	}
+	if c.OutboundPort < 0 || c.OutboundPort > 65535 {
+		add("outbound_port: %d is not a port", c.OutboundPort)
+	}
+	if hasControl(c.UserAgent) {
+		add("user_agent: control characters are not allowed")
+	}
+	if _, err := parseActivity(c.RTPActivity); err != nil {
+		add("rtp_activity_detecting: %w", err)
+	}
+	if _, err := parseDTMF(c.DTMF); err != nil {
+		add("dtmf: %w", err)
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{{"sip_ringing_timeout", c.RingingTimeout}, {"sip_response_timeout", c.ResponseTimeout}} {
+		if d.value <= 0 {
+			add("%s: want more than 0, got %v", d.name, d.value)
+		}
+	}
+	if c.RegisterExpires < 10*time.Second {
+		add("sip_register_expires: want at least 10s, got %v", c.RegisterExpires)
+	}
+	if c.LatchWindow < 0 {
+		add("rtp_latch_window: want 0 or more, got %v", c.LatchWindow)
+	}
+	return errors.Join(errs...)
+}
+
+// parseActivity reads "true,60": on or off, and the seconds. 0 means off.
+func parseActivity(s string) (time.Duration, error) {
+	on, secs, both := strings.Cut(strings.ReplaceAll(s, " ", ""), ",")
+	enabled, err := strconv.ParseBool(strings.ToLower(on))
+	if err != nil {
+		return 0, fmt.Errorf("want true or false and seconds, as in true,60, got %q", s)
+	}
+	n := 60
+	if both {
+		if n, err = strconv.Atoi(secs); err != nil || n < 1 || n > 86400 {
+			return 0, fmt.Errorf("want 1 to 86400 seconds after the comma, got %q", s)
+		}
+	}
+	if !enabled {
+		return 0, nil
+	}
+	return time.Duration(n) * time.Second, nil
+}
+
+func parseDTMF(s string) (leg.DTMF, error) {
+	switch strings.ToUpper(s) {
+	case "RFC2833", "RFC4733", "":
+		return leg.RFC4733, nil
+	case "INFO":
+		return leg.INFO, nil
+	case "INFO_RELAY":
+		return leg.INFORelay, nil
+	}
+	return "", fmt.Errorf("want rfc2833, info or info_relay, got %q", s)
+}
+
+// product is what the server calls itself on the wire.
+func product(configured string) string {
+	if configured != "" {
+		return configured
+	}
+	version := "dev"
+	if b, ok := debug.ReadBuildInfo(); ok && strings.HasPrefix(b.Main.Version, "v") {
+		version = strings.TrimPrefix(b.Main.Version, "v")
+	}
+	return "lineout/" + version
+}

@@ -1,0 +1,290 @@
+package sip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	sipmsg "github.com/emiago/sipgo/sip"
+
+	"lineout/api/fault"
+	"lineout/calls/leg"
+	"lineout/media"
+)
+
+const (
+	eventQueue  = 64
+	maxPeerText = 128 // longest reason phrase of a peer that is passed on
+)
+
+// dialog is one outgoing call: leg.Leg. Its own goroutine (run) leads it from
+// REGISTER to the end; requests of the peer come on sipgo's goroutines and
+// take mu.
+type dialog struct {
+	a      *Agent
+	log    *slog.Logger
+	callID string
+	req    leg.Request
+	party  *party
+	media  *session
+
+	events   chan leg.Event
+	eventsMu sync.Mutex // keeps order and close apart from sends
+	over     bool
+
+	hang      chan struct{} // closed by the first Hangup
+	hangOnce  sync.Once
+	hangCause leg.Cause
+	ended     chan leg.Cause // the peer's BYE
+	accepted  chan *sipmsg.Response
+	acked     chan uint32 // CSeq of the ACK of our 200 to a re-INVITE
+	infoBusy  atomic.Bool
+	pacing    atomic.Bool
+	done      chan struct{}
+	life      context.Context // ends with run
+
+	mu        sync.Mutex
+	answered  bool
+	head      headers
+	target    sipmsg.Uri // remote target
+	next      netip.AddrPort
+	source    netip.AddrPort // where the 2xx came from
+	remoteSeq uint32
+	remoteTag string
+	local     localSession
+	pending   bool // a re-INVITE of the peer waits for its ACK
+	lateOffer bool // our 200 to it carried the offer
+	heldNow   bool
+	ringCode  int
+	early     bool
+	work      sync.WaitGroup
+}
+
+func (a *Agent) newDialog(r leg.Request, p *party) *dialog {
+	d := &dialog{
+		a: a, callID: r.CallID, req: r, party: p,
+		log:      a.log.With("call", r.CallID),
+		events:   make(chan leg.Event, eventQueue),
+		hang:     make(chan struct{}),
+		ended:    make(chan leg.Cause, 1),
+		accepted: make(chan *sipmsg.Response, 8),
+		acked:    make(chan uint32, 1),
+		done:     make(chan struct{}),
+	}
+	d.head.callID, d.head.userAgent = r.CallID, a.name
+	d.head.from = sipmsg.FromHeader{DisplayName: p.name, Address: p.from}
+	d.head.from.Params.Add("tag", sipmsg.GenerateTagN(16))
+	d.head.to = sipmsg.ToHeader{Address: p.target}
+	d.head.cseq = 1
+	d.target = p.target
+	return d
+}
+
+// Events implements leg.Leg. The queue is bounded: when the reader sleeps,
+// digits and hold events are dropped first, and Ended always fits.
+func (d *dialog) Events() <-chan leg.Event { return d.events }
+
+func (d *dialog) emit(e leg.Event) {
+	d.eventsMu.Lock()
+	defer d.eventsMu.Unlock()
+	if d.over {
+		return
+	}
+	minor := e.Type == leg.DTMFReceived || e.Type == leg.Held || e.Type == leg.Resumed
+	if minor && len(d.events) >= eventQueue/2 {
+		return
+	}
+	for {
+		select {
+		case d.events <- e:
+			if e.Type == leg.Ended {
+				d.over = true
+				close(d.events)
+			}
+			return
+		default:
+		}
+		select { // full: the oldest goes
+		case <-d.events:
+		default:
+		}
+	}
+}
+
+// Hangup implements leg.Leg. It returns at once; Ended follows.
+func (d *dialog) Hangup(_ context.Context, c leg.Cause) error {
+	c.Local = true
+	d.hangup(c)
+	return nil
+}
+
+func (d *dialog) hangup(c leg.Cause) {
+	d.hangOnce.Do(func() {
+		d.hangCause = c
+		close(d.hang)
+	})
+}
+
+// SendDTMF implements leg.Leg. RFC4733 returns when the digits are queued, the
+// INFO ways when each digit was answered with 200.
+func (d *dialog) SendDTMF(ctx context.Context, digits string, how leg.DTMF) error {
+	if _, ok := eventCodes(digits); !ok || len(digits) > maxDigits {
+		return fault.New(fault.BadRequest, "dtmf: want 1 to %d of the digits 0-9, *, #, A-D", maxDigits)
+	}
+	if how == "" {
+		how = d.a.dtmf
+	}
+	d.mu.Lock()
+	answered := d.answered
+	d.mu.Unlock()
+	if !answered {
+		return fault.New(fault.Conflict, "the call %s is not established, so no digit can be sent", d.callID)
+	}
+	switch how {
+	case leg.RFC4733:
+		if err := d.media.sendDigits(digits); err != nil {
+			return fault.New(fault.Conflict, "cannot send digits in call %s: %w", d.callID, err)
+		}
+		return nil
+	case leg.INFO, leg.INFORelay:
+	default:
+		return fault.New(fault.BadRequest, "the DTMF type %q is not known; use RFC2833, INFO or INFO_RELAY", how)
+	}
+	for _, c := range strings.ToUpper(digits) {
+		kind, body := "application/dtmf", string(c)
+		if how == leg.INFORelay {
+			kind, body = "application/dtmf-relay", fmt.Sprintf("Signal=%c\r\nDuration=%d\r\n", c, toneTime.Milliseconds())
+		}
+		if err := d.info(ctx, kind, body); err != nil {
+			return fmt.Errorf("sending the digit %c by SIP INFO in call %s: %w", c, d.callID, err)
+		}
+	}
+	return nil
+}
+
+// info sends an INFO in the dialog and wants a 2xx.
+func (d *dialog) info(ctx context.Context, contentType, body string) error {
+	res, err := d.do(ctx, sipmsg.INFO, contentType, body, nil)
+	if err != nil {
+		return err
+	}
+	if !res.IsSuccess() {
+		return fmt.Errorf("the other side answered %d %s", res.StatusCode, plain(res.Reason))
+	}
+	return nil
+}
+
+// pictureFastUpdate is the key frame request of RFC 5168, for devices that
+// know no RTCP feedback. One at a time.
+func (d *dialog) pictureFastUpdate() {
+	if !d.infoBusy.CompareAndSwap(false, true) {
+		return
+	}
+	select {
+	case <-d.done:
+		return
+	default:
+	}
+	d.a.mu.Lock()
+	stopping := d.a.running == nil
+	if !stopping {
+		d.a.work.Add(1)
+	}
+	d.a.mu.Unlock()
+	if stopping {
+		return
+	}
+	go func() {
+		defer d.a.work.Done()
+		defer d.infoBusy.Store(false)
+		ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+		defer cancel()
+		const body = `<?xml version="1.0" encoding="utf-8"?><media_control><vc_primitive><to_encoder><picture_fast_update/></to_encoder></vc_primitive></media_control>`
+		if err := d.info(ctx, "application/media_control+xml", body); err != nil {
+			d.log.Debug("SIP INFO picture_fast_update failed", "error", err)
+		}
+	}()
+}
+
+// do sends a request within the dialog and waits for its final answer,
+// answering one digest challenge.
+func (d *dialog) do(ctx context.Context, method sipmsg.RequestMethod, contentType, body string, extra sipmsg.Header) (*sipmsg.Response, error) {
+	send := func(challenge *sipmsg.Response) (*sipmsg.Response, error) {
+		d.mu.Lock()
+		if !d.answered {
+			d.mu.Unlock()
+			return nil, errors.New("the call is not established")
+		}
+		d.head.cseq++
+		req := d.head.request(method, d.target)
+		next := d.next
+		d.mu.Unlock()
+		if extra != nil {
+			req.AppendHeader(extra)
+		}
+		setBody(req, contentType, body)
+		if challenge != nil {
+			if err := authorize(req, challenge, d.party.user, d.party.pass); err != nil {
+				return nil, err
+			}
+		}
+		return d.a.exchange(ctx, req, next)
+	}
+	res, err := send(nil)
+	if err == nil && challenged(res) && d.party.pass != "" {
+		return send(res)
+	}
+	return res, err
+}
+
+func challenged(res *sipmsg.Response) bool {
+	return res.StatusCode == sipmsg.StatusUnauthorized || res.StatusCode == sipmsg.StatusProxyAuthRequired
+}
+
+// plain makes a peer's reason phrase fit for a log line and an API.
+func plain(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, s)
+	return strings.ToValidUTF8(s[:min(len(s), maxPeerText)], "")
+}
+
+// openMedia binds the port pairs of all sections we will offer.
+func (d *dialog) openMedia() error {
+	formats := d.a.toStream
+	if d.req.ToRTMP {
+		formats = d.a.toRTMP
+	}
+	m := &session{log: d.log, local: d.a.local.String(), window: d.a.cfg.LatchWindow, table: d.a.table,
+		kick: make(chan struct{}, 1), closed: make(chan struct{}),
+		digit:    func(digit string) { d.emit(leg.Event{Type: leg.DTMFReceived, Digit: digit}) },
+		fallback: d.pictureFastUpdate}
+	for _, k := range []media.Kind{media.Audio, media.Video} {
+		ours := ofKind(formats, k)
+		if len(ours) == 0 || k == media.Video && !d.a.cfg.VideoEnabled {
+			continue
+		}
+		pair, err := d.a.ports.take(time.Now())
+		if err != nil {
+			m.close(d.a.ports)
+			return err
+		}
+		s := &section{kind: k, pair: pair, ours: ours, cname: fmt.Sprintf("rtp/%s/%s", k, d.callID), want: d.req.SendAudio}
+		if k == media.Video {
+			s.want = d.req.SendVideo
+		}
+		s.tx.ssrc, s.tx.seq, s.tx.base = random32(), uint16(random32()), random32()
+		m.sections = append(m.sections, s)
+	}
+	d.media = m
+	return nil
+}

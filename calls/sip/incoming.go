@@ -1,0 +1,298 @@
+package sip
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	sipmsg "github.com/emiago/sipgo/sip"
+
+	"lineout/calls/leg"
+)
+
+// handle answers every request that comes in. It runs on a goroutine of sipgo,
+// one per request. Default deny: what no call of ours is about is refused.
+func (a *Agent) handle(req *sipmsg.Request, tx *sipmsg.ServerTx) {
+	if req.Method == sipmsg.ACK {
+		a.handleACK(req)
+		tx.Terminate() // sipgo would keep it for ever: an ACK gets no answer
+		return
+	}
+	if code, reason := faulty(req); code != 0 {
+		a.respond(req, tx, code, reason)
+		return
+	}
+	if tag := tagOf(req.To().Params); tag != "" {
+		d := a.find(req.CallID().Value())
+		if d == nil || !d.matches(req) {
+			a.respond(req, tx, 481, "Call/Transaction Does Not Exist")
+			return
+		}
+		d.handle(req, tx)
+		return
+	}
+	switch req.Method {
+	case sipmsg.OPTIONS:
+		a.respond(req, tx, 200, "OK")
+	case sipmsg.INVITE:
+		a.log.Info("SIP call to us is declined", "from", req.Source())
+		a.respond(req, tx, 603, "Decline")
+	case sipmsg.CANCEL, sipmsg.BYE, sipmsg.INFO, sipmsg.UPDATE, sipmsg.NOTIFY:
+		a.respond(req, tx, 481, "Call/Transaction Does Not Exist")
+	default:
+		a.respond(req, tx, 405, "Method Not Allowed")
+	}
+}
+
+// respond sends a final answer without body.
+func (a *Agent) respond(req *sipmsg.Request, tx *sipmsg.ServerTx, code int, reason string) {
+	res := sipmsg.NewResponseFromRequest(req, code, reason, nil)
+	res.SipVersion = "SIP/2.0"
+	res.AppendHeader(sipmsg.NewHeader("Server", a.name))
+	if code == 405 || req.Method == sipmsg.OPTIONS {
+		res.AppendHeader(sipmsg.NewHeader("Allow", allowed))
+		res.AppendHeader(sipmsg.NewHeader("Accept", "application/sdp"))
+	}
+	if err := tx.Respond(res); err != nil {
+		a.log.Debug("a SIP answer could not be sent", "method", req.Method, "code", code, "error", err)
+		tx.Terminate()
+	}
+}
+
+func (a *Agent) handleACK(req *sipmsg.Request) {
+	if req.CallID() == nil || req.From() == nil || req.To() == nil || req.CSeq() == nil {
+		return
+	}
+	if d := a.find(req.CallID().Value()); d != nil && d.matches(req) {
+		d.handleACK(req)
+	}
+}
+
+// stray takes responses that no transaction waits for: a 2xx repeated after its
+// transaction has gone still wants an ACK.
+func (a *Agent) stray(res *sipmsg.Response) {
+	if !saneResponse(res) || res.CSeq().MethodName != sipmsg.INVITE {
+		return
+	}
+	if d := a.find(res.CallID().Value()); d != nil && tagOf(res.From().Params) == tagOf(d.head.from.Params) {
+		d.repeated(res)
+	}
+}
+
+// matches says whether a request belongs to this dialog (RFC 3261 section 12.2.2).
+func (d *dialog) matches(req *sipmsg.Request) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.answered && tagOf(req.To().Params) == tagOf(d.head.from.Params) && tagOf(req.From().Params) == d.remoteTag
+}
+
+// handle answers a request of the peer within the dialog.
+func (d *dialog) handle(req *sipmsg.Request, tx *sipmsg.ServerTx) {
+	d.mu.Lock()
+	late := d.remoteSeq != 0 && req.CSeq().SeqNo < d.remoteSeq
+	if !late {
+		d.remoteSeq = req.CSeq().SeqNo
+	}
+	d.mu.Unlock()
+	if late {
+		d.a.respond(req, tx, 500, "CSeq Out Of Order")
+		return
+	}
+	switch req.Method {
+	case sipmsg.BYE:
+		d.a.respond(req, tx, 200, "OK")
+		select {
+		case d.ended <- leg.Cause{Code: 200, Text: byeText(req), Kind: leg.Normal}:
+		default:
+		}
+	case sipmsg.INVITE, sipmsg.UPDATE:
+		d.handleOffer(req, tx)
+	case sipmsg.INFO:
+		d.handleInfo(req, tx)
+	case sipmsg.OPTIONS, sipmsg.NOTIFY, sipmsg.MESSAGE:
+		d.a.respond(req, tx, 200, "OK")
+	case sipmsg.REFER:
+		d.a.respond(req, tx, 603, "Decline")
+	case sipmsg.CANCEL:
+		d.a.respond(req, tx, 481, "Call/Transaction Does Not Exist")
+	default:
+		d.a.respond(req, tx, 405, "Method Not Allowed")
+	}
+}
+
+func byeText(req *sipmsg.Request) string {
+	if h := req.GetHeader("Reason"); h != nil {
+		return "the other side hung up: " + plain(h.Value())
+	}
+	return "the other side hung up"
+}
+
+// handleInfo takes digits; a key frame request is answered and means nothing
+// here, since this side makes no pictures.
+func (d *dialog) handleInfo(req *sipmsg.Request, tx *sipmsg.ServerTx) {
+	kind := ""
+	if h := req.ContentType(); h != nil {
+		kind, _, _ = strings.Cut(strings.ToLower(h.Value()), ";")
+	}
+	switch strings.TrimSpace(kind) {
+	case "application/dtmf", "application/dtmf-relay":
+		d.a.respond(req, tx, 200, "OK")
+		if digit := infoDigit(string(req.Body())); digit != "" {
+			d.emit(leg.Event{Type: leg.DTMFReceived, Digit: digit})
+		}
+	case "", "application/media_control+xml":
+		d.a.respond(req, tx, 200, "OK")
+	default:
+		d.a.respond(req, tx, 415, "Unsupported Media Type")
+	}
+}
+
+// infoDigit reads both usual bodies: "5" and "Signal=5".
+func infoDigit(body string) string {
+	for line := range strings.Lines(body[:min(len(body), 256)]) {
+		line = strings.TrimSpace(line)
+		if k, v, ok := strings.Cut(line, "="); ok {
+			if !strings.EqualFold(strings.TrimSpace(k), "signal") {
+				continue
+			}
+			line = strings.TrimSpace(v)
+		}
+		if codes, ok := eventCodes(line); ok && len(codes) == 1 {
+			return string(eventDigit(codes[0]))
+		}
+		if line == "10" || line == "11" { // some devices send event codes
+			return map[string]string{"10": "*", "11": "#"}[line]
+		}
+	}
+	return ""
+}
+
+// handleOffer answers a re-INVITE or UPDATE: hold, resume, a new address.
+func (d *dialog) handleOffer(req *sipmsg.Request, tx *sipmsg.ServerTx) {
+	d.mu.Lock()
+	busy := d.pending
+	if !busy && req.Method == sipmsg.INVITE {
+		d.pending = true
+	}
+	d.mu.Unlock()
+	if busy {
+		d.a.respond(req, tx, 491, "Request Pending")
+		return
+	}
+	answer, err := d.answerOffer(req)
+	if err != nil {
+		d.log.Info("SIP re-INVITE is refused", "error", err)
+		d.mu.Lock()
+		d.pending = false
+		d.mu.Unlock()
+		d.a.respond(req, tx, 488, "Not Acceptable Here")
+		return
+	}
+	d.retarget(req)
+	res := sipmsg.NewResponseFromRequest(req, 200, "OK", nil)
+	d.mu.Lock()
+	res.AppendHeader(&sipmsg.ContactHeader{Address: d.head.contact})
+	d.mu.Unlock()
+	res.AppendHeader(sipmsg.NewHeader("Allow", allowed))
+	res.AppendHeader(sipmsg.NewHeader("Server", d.a.name))
+	setBody(res, "application/sdp", answer)
+	if err := tx.Respond(res); err != nil {
+		d.log.Warn("SIP answer to a re-INVITE could not be sent", "error", err)
+	}
+	if req.Method == sipmsg.INVITE {
+		d.untilACK(tx, res, req.CSeq().SeqNo)
+	}
+}
+
+// retarget takes a new Contact of the peer (RFC 3261 section 12.2.2).
+func (d *dialog) retarget(req *sipmsg.Request) {
+	h, ok := req.GetHeader("Contact").(*sipmsg.ContactHeader)
+	if !ok || !strings.EqualFold(h.Address.Scheme, "sip") || checkHost(h.Address.Host) != nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.head.routes) > 0 { // the next hop stays the first route
+		d.target = uriOf(h.Address)
+		return
+	}
+	old := d.target
+	d.target, d.source = uriOf(h.Address), sourceAddr(req.Source())
+	next, err := d.nextHop(d.life)
+	if err != nil {
+		d.target = old
+		return
+	}
+	d.next = next
+}
+
+// untilACK repeats our 200 until the ACK comes; the transaction does not, by
+// RFC 6026 section 7.1. It runs on the request's own goroutine, and ends with
+// the call.
+func (d *dialog) untilACK(tx *sipmsg.ServerTx, res *sipmsg.Response, seq uint32) {
+	wait := timerT1
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	deadline := time.Now().Add(timerH)
+	defer func() {
+		d.mu.Lock()
+		d.pending = false
+		d.mu.Unlock()
+	}()
+	for {
+		select {
+		case got := <-d.acked:
+			if got == seq {
+				return
+			}
+		case ack := <-tx.Acks():
+			d.handleACK(ack)
+		case <-d.done:
+			return
+		case now := <-timer.C:
+			if now.After(deadline) {
+				d.hangup(leg.Cause{Kind: leg.RequestTimeout, Code: 408, Local: true, Text: "the other side did not acknowledge our answer to its re-INVITE"})
+				return
+			}
+			_ = tx.Respond(res)
+			wait = min(2*wait, timerT2)
+			timer.Reset(wait)
+		}
+	}
+}
+
+func (d *dialog) handleACK(req *sipmsg.Request) {
+	d.mu.Lock()
+	late := d.pending && d.lateOffer
+	d.lateOffer = d.lateOffer && !late
+	d.mu.Unlock()
+	if late {
+		if err := d.applyOffer(req.Body(), false); err != nil {
+			d.log.Warn("SIP answer in the ACK of a re-INVITE cannot be used", "error", err)
+		}
+	}
+	select {
+	case d.acked <- req.CSeq().SeqNo:
+	default:
+	}
+}
+
+// answerOffer makes our description for a request of the peer: the answer to
+// its offer, or our offer when it has none.
+func (d *dialog) answerOffer(req *sipmsg.Request) (string, error) {
+	if len(req.Body()) == 0 {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if req.Method == sipmsg.UPDATE {
+			return "", nil // a session refresh
+		}
+		d.lateOffer = true
+		return d.local.String(), nil
+	}
+	if err := d.applyOffer(req.Body(), true); err != nil {
+		return "", fmt.Errorf("offer of the other side: %w", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.local.String(), nil
+}

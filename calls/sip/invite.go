@@ -1,0 +1,388 @@
+package sip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"time"
+
+	sipmsg "github.com/emiago/sipgo/sip"
+
+	"lineout/calls/leg"
+)
+
+const (
+	// cancelTime bounds how long a cancelled INVITE may stay unanswered; RFC
+	// 3261 section 9.1 allows 32 s, but the ports are wanted back.
+	cancelTime = 10 * time.Second
+	byeTime    = 3 * time.Second
+	// maxForks bounds how many other branches' 2xx are acknowledged and ended.
+	maxForks = 8
+)
+
+func random32() uint32 { return rand.Uint32() }
+
+// run leads the call from its first to its last message.
+func (d *dialog) run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	d.life = ctx
+	setup, stopSetup := context.WithCancel(ctx)
+	d.work.Go(func() { // a hang-up ends name look-ups and REGISTER at once
+		select {
+		case <-d.hang:
+			stopSetup()
+		case <-ctx.Done():
+		}
+	})
+	cause := d.converse(ctx, setup)
+	close(d.done)
+	cancel()
+	stopSetup()
+	d.media.farewell(time.Now())
+	d.media.close(d.a.ports)
+	d.work.Wait()
+	d.a.forget(d)
+	d.log.Info("SIP call ended", "code", cause.Code, "cause", cause.Text, "local", cause.Local)
+	d.emit(leg.Event{Type: leg.Ended, Code: cause.Code, Text: cause.Text, Cause: cause})
+}
+
+// converse registers, invites and talks; it returns why the call ended.
+func (d *dialog) converse(ctx, setup context.Context) leg.Cause {
+	next, err := resolve(setup, d.party.host, d.party.port)
+	if err != nil {
+		return d.failed(leg.Setup, 0, "%v", err)
+	}
+	address, err := d.a.announced(next)
+	if err != nil {
+		return d.failed(leg.Setup, 0, "%v", err)
+	}
+	defer d.a.befriend(next.Addr())()
+	d.mu.Lock()
+	d.next = next
+	d.prepare(address)
+	d.mu.Unlock()
+	if d.req.Register {
+		release, err := d.a.register(setup, d.party, next, address)
+		if err != nil {
+			return d.registerFailed(err)
+		}
+		defer release()
+	}
+	res, cause := d.invite()
+	if res == nil {
+		return cause
+	}
+	return d.talk(ctx, res)
+}
+
+// prepare fills in our addresses and the offer. The caller holds mu.
+func (d *dialog) prepare(address string) {
+	port := d.a.Port()
+	d.head.viaHost, d.head.viaPort = address, port
+	user := d.party.login
+	if user == "" {
+		user = d.party.from.User
+	}
+	d.head.contact = sipmsg.Uri{Scheme: "sip", User: user, Host: address, Port: port}
+	d.local = localSession{name: d.a.name, version: time.Now().UnixMilli(), address: address}
+	for _, s := range d.media.sections {
+		d.local.sections = append(d.local.sections, localSection{
+			kind: s.kind, proto: "RTP/AVP", port: s.pair.port, formats: localFormats(s.ours),
+			dir: makeDirection(s.want, true), ssrc: s.tx.ssrc, cname: s.cname,
+		})
+	}
+}
+
+// failed is a cause that comes from this side; a hang-up in the meantime wins.
+func (d *dialog) failed(kind leg.CauseKind, code int, format string, args ...any) leg.Cause {
+	select {
+	case <-d.hang:
+		return d.hangCause
+	default:
+		return leg.Cause{Kind: kind, Code: code, Text: fmt.Sprintf(format, args...), Local: true}
+	}
+}
+
+func (d *dialog) registerFailed(err error) leg.Cause {
+	var refused *refusedError
+	if errors.As(err, &refused) {
+		return d.failed(leg.Rejected, refused.code, "%v", err)
+	}
+	if errors.Is(err, sipmsg.ErrTransactionTimeout) || errors.Is(err, context.DeadlineExceeded) {
+		return d.failed(leg.RequestTimeout, 408, "%v", err)
+	}
+	return d.failed(leg.Setup, 0, "%v", err)
+}
+
+// invite sends the INVITE, again with credentials when challenged. It returns
+// the 2xx, or nil and the cause.
+func (d *dialog) invite() (*sipmsg.Response, leg.Cause) {
+	var challenge *sipmsg.Response
+	for attempt := 0; ; attempt++ {
+		d.mu.Lock()
+		if attempt > 0 {
+			d.head.cseq++
+		}
+		req := d.head.request(sipmsg.INVITE, d.target)
+		setBody(req, "application/sdp", d.local.String())
+		next := d.next
+		d.mu.Unlock()
+		if challenge != nil {
+			if err := authorize(req, challenge, d.party.user, d.party.pass); err != nil {
+				return nil, d.failed(leg.Rejected, challenge.StatusCode, "the SIP server %v wants a login: %v", next, err)
+			}
+		}
+		if attempt == 0 {
+			d.log.Info("SIP call started", "target", req.Recipient.String(), "server", next.String())
+		}
+		res, cause := d.await(req, next)
+		if res == nil || res.IsSuccess() {
+			return res, cause
+		}
+		if challenged(res) && attempt < 2 && d.party.pass != "" && !d.hungUp() {
+			challenge = res
+			continue
+		}
+		return nil, d.rejected(res)
+	}
+}
+
+func (d *dialog) hungUp() bool {
+	select {
+	case <-d.hang:
+		return true
+	default:
+		return false
+	}
+}
+
+// rejected turns a final status into a cause.
+func (d *dialog) rejected(res *sipmsg.Response) leg.Cause {
+	if d.hungUp() {
+		return d.hangCause
+	}
+	code, reason := res.StatusCode, plain(res.Reason)
+	c := leg.Cause{Code: code, Kind: leg.Rejected}
+	switch {
+	case challenged(res):
+		c.Text = fmt.Sprintf("the SIP server refused the login %s: %d %s", d.party.user, code, reason)
+	case code == 486 || code == 600:
+		c.Kind, c.Text = leg.Busy, fmt.Sprintf("the callee is busy: %d %s", code, reason)
+	case code == 408:
+		c.Kind, c.Text = leg.RequestTimeout, fmt.Sprintf("the callee could not be reached in time: %d %s", code, reason)
+	case code == 488 || code == 606:
+		c.Kind, c.Text = leg.NoCommonCodecs, fmt.Sprintf("the callee takes none of the offered codecs: %d %s", code, reason)
+	case code < 400:
+		c.Text = fmt.Sprintf("the callee is to be called elsewhere, and redirection is not followed: %d %s", code, reason)
+	default:
+		c.Text = fmt.Sprintf("the call was refused: %d %s", code, reason)
+	}
+	return c
+}
+
+// await leads one INVITE transaction to its final response, through any number
+// of provisional ones, and cancels it when told to.
+func (d *dialog) await(req *sipmsg.Request, next netip.AddrPort) (*sipmsg.Response, leg.Cause) {
+	if d.hungUp() {
+		return nil, d.hangCause
+	}
+	tx, err := d.a.transact(req, next)
+	if err != nil {
+		return nil, d.failed(leg.Setup, 0, "%v", err)
+	}
+	tx.OnRetransmission(d.repeated)
+	var (
+		heard, cancelled bool
+		hang             = d.hang
+		limit            = time.NewTimer(d.a.cfg.ResponseTimeout)
+	)
+	defer limit.Stop()
+	for {
+		select {
+		case res := <-tx.Responses():
+			if !saneResponse(res) {
+				continue
+			}
+			if !res.IsProvisional() {
+				return res, leg.Cause{} // the transaction lives on: it repeats ACK
+			}
+			if !heard {
+				heard = true
+				limit.Reset(d.a.cfg.RingingTimeout)
+			}
+			if hang == nil && !cancelled {
+				cancelled = d.cancel(req, next, limit)
+			} else if !cancelled {
+				d.progress(res)
+			}
+		case <-hang:
+			hang = nil
+			if heard { // CANCEL must not overtake the INVITE (RFC 3261 section 9.1)
+				cancelled = d.cancel(req, next, limit)
+			}
+		case <-limit.C:
+			if heard && !cancelled {
+				d.hangup(leg.Cause{Kind: leg.RequestTimeout, Code: 408, Local: true,
+					Text: fmt.Sprintf("nobody answered within %v (sip_ringing_timeout)", d.a.cfg.RingingTimeout)})
+				hang = nil
+				cancelled = d.cancel(req, next, limit)
+				continue
+			}
+			tx.Terminate()
+			return nil, d.failed(leg.RequestTimeout, 408, "%v did not answer the INVITE within %v (sip_response_timeout)", next, d.a.cfg.ResponseTimeout)
+		case <-tx.Done():
+			if errors.Is(tx.Err(), sipmsg.ErrTransactionTimeout) {
+				return nil, d.failed(leg.RequestTimeout, 408, "%v did not answer the INVITE", next)
+			}
+			return nil, d.failed(leg.Setup, 0, "the INVITE to %v failed: %v", next, tx.Err())
+		}
+	}
+}
+
+// cancel sends CANCEL; the INVITE's final response is then waited for a while.
+func (d *dialog) cancel(invite *sipmsg.Request, next netip.AddrPort, limit *time.Timer) bool {
+	limit.Reset(cancelTime)
+	d.log.Info("SIP call is being cancelled", "cause", d.hangCause.Text)
+	d.work.Go(func() {
+		ctx, cancel := context.WithTimeout(d.life, cancelTime)
+		defer cancel()
+		if _, err := d.a.exchange(ctx, cancelFor(invite), next); err != nil {
+			d.log.Debug("CANCEL was not answered", "error", err)
+		}
+	})
+	return true
+}
+
+// progress reports a provisional response, repeated ones once.
+func (d *dialog) progress(res *sipmsg.Response) {
+	code, text := res.StatusCode, plain(res.Reason)
+	d.mu.Lock()
+	news := code != d.ringCode
+	d.ringCode = code
+	d.mu.Unlock()
+	if body := res.Body(); len(body) > 0 && code > 100 {
+		if err := d.applyAnswer(body); err != nil {
+			d.log.Debug("the early session description cannot be used", "error", err)
+		} else if d.startEarly() {
+			d.log.Info("SIP early media", "code", code)
+			d.emit(leg.Event{Type: leg.EarlyMedia, Code: code, Text: text, Media: d.media})
+			return
+		}
+	}
+	if !news {
+		return
+	}
+	switch {
+	case code == 100:
+		d.emit(leg.Event{Type: leg.Trying, Code: code, Text: text})
+	case code == 183:
+		d.emit(leg.Event{Type: leg.EarlyMedia, Code: code, Text: text})
+	default:
+		d.log.Info("SIP callee rings", "code", code)
+		d.emit(leg.Event{Type: leg.Ringing, Code: code, Text: text})
+	}
+}
+
+// startEarly starts sending for early media, once.
+func (d *dialog) startEarly() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.early {
+		return false
+	}
+	d.early = true
+	return true
+}
+
+// repeated takes what comes for the INVITE after its 2xx: the same again
+// (our ACK was lost), or the 2xx of another branch of a fork, which is
+// acknowledged and ended (RFC 3261 section 13.2.2.4).
+func (d *dialog) repeated(res *sipmsg.Response) {
+	if !res.IsSuccess() || !saneResponse(res) {
+		return
+	}
+	select {
+	case d.accepted <- res:
+	default: // eight wait: the peer repeats it
+	}
+}
+
+// establish makes the dialog out of the 2xx (RFC 3261 section 12.1.2).
+func (d *dialog) establish(ctx context.Context, res *sipmsg.Response) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.remoteTag = tagOf(res.To().Params)
+	d.head.to = *res.To()
+	d.source = sourceAddr(res.Source())
+	var err error
+	d.head.routes, d.target, err = routeSet(res, d.party.target)
+	if err != nil {
+		return err
+	}
+	d.next, err = d.nextHop(ctx)
+	d.answered = err == nil
+	return err
+}
+
+// routeSet is the reversed Record-Route and the remote target. A strict
+// router's URI takes the place of the target (RFC 3261 section 12.2.1.1).
+func routeSet(res *sipmsg.Response, fallback sipmsg.Uri) ([]string, sipmsg.Uri, error) {
+	target := fallback
+	if c := res.GetHeader("Contact"); c != nil {
+		if h, ok := c.(*sipmsg.ContactHeader); ok && strings.EqualFold(h.Address.Scheme, "sip") && checkHost(h.Address.Host) == nil {
+			target = uriOf(h.Address)
+		}
+	}
+	var routes []string
+	recorded := res.GetHeaders("Record-Route")
+	for i := len(recorded) - 1; i >= 0; i-- {
+		h, ok := recorded[i].(*sipmsg.RecordRouteHeader)
+		if !ok || !strings.EqualFold(h.Address.Scheme, "sip") {
+			return nil, target, fmt.Errorf("cannot use the Record-Route %q", plain(recorded[i].Value()))
+		}
+		routes = append(routes, "<"+h.Address.String()+">")
+	}
+	if len(routes) == 0 {
+		return nil, target, nil
+	}
+	first := recorded[len(recorded)-1].(*sipmsg.RecordRouteHeader).Address
+	if !first.UriParams.Has("lr") {
+		routes = append(routes[1:], "<"+target.String()+">")
+		target = uriOf(first)
+	}
+	return routes, target, nil
+}
+
+// nextHop is where requests of the dialog go: the first route, else the
+// target; or back to where the answer came from when the target is a private
+// address that answer did not come from (a phone behind NAT without a proxy).
+// The caller holds mu.
+func (d *dialog) nextHop(ctx context.Context) (netip.AddrPort, error) {
+	hop := d.target
+	if len(d.head.routes) > 0 {
+		var u sipmsg.Uri
+		var p sipmsg.HeaderParams
+		if _, err := sipmsg.ParseAddressValue(d.head.routes[0], &u, &p); err != nil {
+			return netip.AddrPort{}, fmt.Errorf("cannot use the route %s: %w", plain(d.head.routes[0]), err)
+		}
+		if u.UriParams.Has("lr") {
+			hop = u
+		}
+	}
+	if err := checkHost(hop.Host); err != nil {
+		return netip.AddrPort{}, err
+	}
+	at, err := resolve(ctx, hop.Host, hop.Port)
+	if err != nil {
+		return at, err
+	}
+	private := at.Addr().IsPrivate() || at.Addr().IsUnspecified() || at.Addr().IsLoopback()
+	if len(d.head.routes) == 0 && private && d.source.IsValid() && d.source.Addr() != at.Addr() {
+		return d.source, nil
+	}
+	return at, nil
+}

@@ -1,0 +1,122 @@
+package sip
+
+import (
+	"strconv"
+
+	"lineout/calls/leg"
+	"lineout/media"
+)
+
+// payload says what one payload type carries; the zero value is "not agreed".
+type payload struct {
+	codec media.Codec
+	clock int
+	event bool
+}
+
+// agreement is the outcome of offer and answer for one section.
+type agreement struct {
+	formats []leg.Format // what the peer may send
+	sendPT  uint8        // payload type we send audio or video with
+	send    payload
+	eventPT uint8 // payload type of telephone-events we send, 0 if none
+	event   payload
+	byPT    [128]payload
+}
+
+// agree matches a peer's section with our formats. weOffered says that the
+// peer answered: then it may also send with the payload types of our offer
+// (RFC 3264 section 5.1), which peers that renumber in fact do.
+func agree(m *sdpMedia, ours []wireFormat, weOffered bool) (*agreement, bool) {
+	a := &agreement{}
+	for i := range m.formats {
+		r := &m.formats[i]
+		f := match(r, ours)
+		if f == nil {
+			continue
+		}
+		p := payload{codec: f.codec, clock: f.clock, event: f.codec == telephoneEvent}
+		if a.byPT[r.pt].codec != "" {
+			continue // named twice
+		}
+		a.byPT[r.pt] = p
+		if p.event {
+			continue
+		}
+		if len(a.formats) == 0 {
+			a.sendPT, a.send = r.pt, p
+		}
+		a.formats = append(a.formats, leg.Format{PayloadType: r.pt, Codec: f.codec, ClockRate: f.clock, Channels: f.chans, Fmtp: r.fmtp})
+	}
+	if len(a.formats) == 0 {
+		return nil, false
+	}
+	a.chooseEvent(m)
+	if weOffered {
+		a.alias(ours)
+	}
+	return a, true
+}
+
+// match finds our format for a peer's; of two H.264 modes the one that says the same.
+func match(r *sdpFormat, ours []wireFormat) *wireFormat {
+	var found *wireFormat
+	for i := range ours {
+		f := &ours[i]
+		if !f.same(r) {
+			continue
+		}
+		if found == nil || f.kind == media.Video && mode(f.fmtp) == mode(r.fmtp) && mode(found.fmtp) != mode(r.fmtp) {
+			found = f
+		}
+	}
+	return found
+}
+
+// chooseEvent picks the telephone-event on the clock of the audio, else any.
+func (a *agreement) chooseEvent(m *sdpMedia) {
+	for i := range m.formats {
+		p := a.byPT[m.formats[i].pt]
+		if p.event && (a.event.codec == "" || p.clock == a.send.clock && a.event.clock != p.clock) {
+			a.eventPT, a.event = m.formats[i].pt, p
+		}
+	}
+}
+
+// alias adds the payload types of our offer for codecs the peer agreed to.
+func (a *agreement) alias(ours []wireFormat) {
+	for _, f := range ours {
+		if a.byPT[f.pt].codec != "" {
+			continue
+		}
+		for _, g := range a.formats {
+			if g.Codec == f.codec {
+				a.byPT[f.pt] = payload{codec: f.codec, clock: f.clock}
+				a.formats = append(a.formats, leg.Format{PayloadType: f.pt, Codec: f.codec, ClockRate: f.clock, Channels: f.chans, Fmtp: f.fmtp})
+				break
+			}
+		}
+	}
+}
+
+// echo is the format list of an answer of ours: the peer's numbers, our names.
+func (a *agreement) echo(m *sdpMedia, ours []wireFormat) []localFormat {
+	var out []localFormat
+	for i := range m.formats {
+		r := &m.formats[i]
+		p := a.byPT[r.pt]
+		if p.codec == "" {
+			continue
+		}
+		f := match(r, ours)
+		if f == nil {
+			continue
+		}
+		fmtp := f.fmtp
+		if f.codec == "H264" {
+			fmtp = "packetization-mode=" + strconv.Itoa(mode(r.fmtp)) + "; profile-level-id=420020"
+		}
+		out = append(out, localFormat{r.pt, f.rtpmap, fmtp})
+	}
+	return out
+}

@@ -1,0 +1,239 @@
+package sip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	sipmsg "github.com/emiago/sipgo/sip"
+
+	"lineout/calls/leg"
+	"lineout/codecs"
+)
+
+// Times of RFC 3261 for what this side repeats itself: the 2xx to a re-INVITE.
+const (
+	timerT1 = 500 * time.Millisecond
+	timerT2 = 4 * time.Second
+	timerH  = 64 * timerT1
+)
+
+// watchEvery is how often a call is checked for missing RTP.
+const watchEvery = time.Second
+
+// errNoCodec says that offer and answer have no codec in common.
+var errNoCodec = errors.New("no common codec")
+
+// talk leads an answered call: ACK, media, and whatever ends it.
+func (d *dialog) talk(ctx context.Context, res *sipmsg.Response) leg.Cause {
+	if err := d.establish(ctx, res); err != nil {
+		return d.failed(leg.Setup, 0, "the answer of the callee cannot be used: %v", err)
+	}
+	defer d.a.befriend(d.next.Addr())()
+	d.ack(res)
+	if d.hungUp() { // CANCEL and 200 crossed
+		d.bye(d.hangCause)
+		return d.hangCause
+	}
+	if err := d.applyAnswer(res.Body()); err != nil {
+		cause := d.failed(leg.Setup, 488, "the session description of the callee cannot be used: %v", err)
+		if errors.Is(err, errNoCodec) {
+			cause = d.failed(leg.NoCommonCodecs, 488, "the callee's answer has no codec in common with the offer")
+		}
+		d.bye(cause)
+		return cause
+	}
+	d.media.restart(time.Now())
+	d.log.Info("SIP call answered", "code", res.StatusCode, "peer", d.next.String())
+	d.emit(leg.Event{Type: leg.Answered, Code: res.StatusCode, Text: plain(res.Reason), Media: d.media})
+	return d.hold(ctx)
+}
+
+// hold waits for the end of an answered call.
+func (d *dialog) hold(ctx context.Context) leg.Cause {
+	watch := time.NewTicker(watchEvery)
+	defer watch.Stop()
+	forks := 0
+	for {
+		select {
+		case c := <-d.ended:
+			return c
+		case <-d.hang:
+			d.bye(d.hangCause)
+			return d.hangCause
+		case res := <-d.accepted:
+			if tagOf(res.To().Params) == d.remoteTag {
+				d.ack(res) // ours was lost
+			} else if forks++; forks <= maxForks {
+				d.endFork(ctx, res)
+			}
+		case now := <-watch.C:
+			if limit := d.a.activity; limit > 0 && d.media.idle(now) > limit {
+				c := leg.Cause{Kind: leg.RTPActivity, Code: 200, Local: true, Text: fmt.Sprintf("no RTP came for %v (rtp_activity_detecting)", limit)}
+				d.log.Warn("SIP call gets no RTP and is ended", "limit", limit)
+				d.bye(c)
+				return c
+			}
+		}
+	}
+}
+
+// ack acknowledges a 2xx of the INVITE: its CSeq, the dialog's route set.
+func (d *dialog) ack(res *sipmsg.Response) {
+	d.mu.Lock()
+	h := d.head
+	h.cseq = res.CSeq().SeqNo
+	req, next := h.request(sipmsg.ACK, d.target), d.next
+	d.mu.Unlock()
+	req.SetBody(nil)
+	if err := d.a.write(req, next); err != nil {
+		d.log.Warn("SIP ACK could not be sent", "error", err)
+	}
+}
+
+// endFork takes a second branch that answered too out of the way.
+func (d *dialog) endFork(ctx context.Context, res *sipmsg.Response) {
+	d.mu.Lock()
+	h := d.head
+	d.mu.Unlock()
+	routes, target, err := routeSet(res, d.party.target)
+	if err != nil {
+		return
+	}
+	h.to, h.routes, h.cseq = *res.To(), routes, res.CSeq().SeqNo
+	fork := &dialog{head: h, target: target, source: sourceAddr(res.Source())}
+	next, err := fork.nextHop(ctx)
+	if err != nil {
+		return
+	}
+	ack := h.request(sipmsg.ACK, target)
+	ack.SetBody(nil)
+	_ = d.a.write(ack, next) // the branch repeats its 2xx if this is lost
+	h.cseq++
+	bye := h.request(sipmsg.BYE, target)
+	bye.SetBody(nil)
+	d.log.Info("SIP second answer of a forked call is ended", "peer", next.String())
+	d.work.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, byeTime)
+		defer cancel()
+		_, _ = d.a.exchange(ctx, bye, next) // nothing to do when it is deaf
+	})
+}
+
+// bye ends the dialog and waits for the answer, bounded.
+func (d *dialog) bye(c leg.Cause) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.life), byeTime)
+	defer cancel()
+	var reason sipmsg.Header
+	if c.Kind != leg.Normal { // RFC 3326
+		reason = sipmsg.NewHeader("Reason", fmt.Sprintf(`SIP;cause=%d;text="%s"`, reasonCode(c), c.Kind.Info()))
+	}
+	if _, err := d.do(ctx, sipmsg.BYE, "", "", reason); err != nil {
+		d.log.Warn("SIP BYE was not answered", "error", err)
+	}
+}
+
+func reasonCode(c leg.Cause) int {
+	switch c.Kind {
+	case leg.RTPActivity, leg.RequestTimeout:
+		return 408
+	case leg.NoCommonCodecs:
+		return 488
+	}
+	return 500
+}
+
+// applyAnswer takes the peer's answer to our offer: sections are matched by
+// kind, so that reordered and left-out ones do no harm.
+func (d *dialog) applyAnswer(body []byte) error {
+	if len(body) == 0 {
+		if d.wasEarly() {
+			return nil // the answer came reliably enough in a 183
+		}
+		return errors.New("the answer holds no session description")
+	}
+	sdp, err := parseSDP(body)
+	if err != nil {
+		return err
+	}
+	now, any := time.Now(), false
+	used := map[int]bool{}
+	for _, s := range d.media.sections {
+		ok := false
+		for i := range sdp.media {
+			m := &sdp.media[i]
+			if used[i] || m.kind != s.kind {
+				continue
+			}
+			used[i] = true
+			a, common := agree(m, s.ours, true)
+			if !m.usable() || !common {
+				break
+			}
+			dir := makeDirection(m.dir.receives() && s.want, m.dir.sends())
+			if err := d.configure(s, m, a, dir, now); err != nil {
+				return err
+			}
+			ok, any = true, true
+			break
+		}
+		if !ok {
+			s.refuse()
+		}
+	}
+	if !any {
+		return errNoCodec
+	}
+	d.media.expect(now)
+	d.startMedia()
+	return nil
+}
+
+func (d *dialog) wasEarly() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.early
+}
+
+// configure gives a section what was agreed, with names resolved.
+func (d *dialog) configure(s *section, m *sdpMedia, a *agreement, dir direction, now time.Time) error {
+	var rtp, ctl netip.AddrPort
+	if !m.held() {
+		var err error
+		if rtp, err = resolve(d.life, m.host, m.port); err != nil {
+			return err
+		}
+		if rtp.Addr().IsMulticast() || rtp.Addr() == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+			return fmt.Errorf("media to the group address %v is not sent", rtp.Addr())
+		}
+		ctl = netip.AddrPortFrom(rtp.Addr(), rtp.Port()+1)
+		if m.mux {
+			ctl = rtp
+		}
+		if m.rtcpPort != 0 {
+			ctl = netip.AddrPortFrom(rtp.Addr(), uint16(m.rtcpPort))
+		}
+		if m.rtcpHost != "" && m.rtcpHost != m.host {
+			if at, err := resolve(d.life, m.rtcpHost, int(ctl.Port())); err == nil && !at.Addr().IsMulticast() && !at.Addr().IsUnspecified() {
+				ctl = at
+			}
+		}
+	}
+	var silence []byte
+	if c, ok := d.a.table.Get(a.send.codec).(codecs.Silencer); ok {
+		silence = c.Silence()
+	}
+	s.configure(a, rtp, ctl, dir, silence, m.ssrc, d.media.window, now)
+	return nil
+}
+
+// startMedia starts the pacing of the session, once.
+func (d *dialog) startMedia() {
+	if d.pacing.CompareAndSwap(false, true) {
+		d.work.Go(func() { d.media.pace(d.life) })
+	} else {
+		d.media.wake()
+	}
+}

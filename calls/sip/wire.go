@@ -1,0 +1,118 @@
+package sip
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"regexp"
+	"sync"
+	"time"
+)
+
+const (
+	// maxSources bounds the table sipgo keeps of addresses it heard from.
+	maxSources = 4096
+	// Messages from hosts we have no business with, per second and at once.
+	strangerRate  = 100
+	strangerBurst = 200
+	maxHeaders    = 256
+)
+
+// wire is the SIP socket as sipgo sees it. It bounds what strangers may cost:
+// their rate, the number of headers, and the size of sipgo's address table,
+// which grows with every source address until the reader is started anew. It
+// also logs whole messages at debug level, without secrets.
+type wire struct {
+	*net.UDPConn
+	log   *slog.Logger
+	known func(netip.Addr) bool
+
+	// table is held for writing while sipgo has no reader on the socket;
+	// senders hold it for reading, for a lookup and a datagram at most.
+	table   sync.RWMutex
+	reading bool // owned by the reading goroutine
+	sources map[netip.AddrPort]struct{}
+	tokens  float64
+	filled  time.Time
+}
+
+func newWire(c *net.UDPConn, known func(netip.Addr) bool, log *slog.Logger) *wire {
+	w := &wire{UDPConn: c, log: log, known: known, sources: map[netip.AddrPort]struct{}{}, tokens: strangerBurst}
+	w.table.Lock() // until the first read
+	return w
+}
+
+// ReadFrom implements net.PacketConn.
+func (w *wire) ReadFrom(b []byte) (int, net.Addr, error) {
+	if !w.reading {
+		w.reading = true
+		w.table.Unlock()
+	}
+	for {
+		n, src, err := w.ReadFromUDPAddrPort(b)
+		if err != nil {
+			if isRefused(err) {
+				continue
+			}
+			return 0, nil, err
+		}
+		src = netip.AddrPortFrom(src.Addr().Unmap(), src.Port())
+		if !w.admit(b[:n], src, time.Now()) {
+			continue
+		}
+		if _, ok := w.sources[src]; !ok && len(w.sources) >= maxSources {
+			// sipgo forgets its table when its reader ends. This message is
+			// lost, its sender repeats it.
+			w.table.Lock()
+			w.reading = false
+			clear(w.sources)
+			return 0, nil, net.ErrClosed
+		}
+		w.sources[src] = struct{}{}
+		w.trace("SIP message received", "from", src, b[:n])
+		return n, net.UDPAddrFromAddrPort(src), nil
+	}
+}
+
+// admit drops what cannot be SIP for us before it is parsed.
+func (w *wire) admit(b []byte, src netip.AddrPort, now time.Time) bool {
+	head, _, _ := bytes.Cut(b, []byte("\r\n\r\n"))
+	if bytes.Count(head, []byte("\n")) > maxHeaders {
+		return false
+	}
+	if w.known(src.Addr()) {
+		return true
+	}
+	w.tokens = min(strangerBurst, w.tokens+now.Sub(w.filled).Seconds()*strangerRate)
+	w.filled = now
+	if w.tokens < 1 {
+		return false
+	}
+	w.tokens--
+	return true
+}
+
+// WriteTo implements net.PacketConn.
+func (w *wire) WriteTo(b []byte, to net.Addr) (int, error) {
+	w.trace("SIP message sent", "to", to, b)
+	return w.UDPConn.WriteTo(b, to)
+}
+
+func (w *wire) trace(what, dir string, peer any, b []byte) {
+	if w.log.Enabled(context.Background(), slog.LevelDebug) {
+		w.log.Debug(what, dir, peer, "message", mask(b))
+	}
+}
+
+var (
+	secretHeader = regexp.MustCompile(`(?im)^((?:proxy-)?authorization[ \t]*:)[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*`)
+	secretLine   = regexp.MustCompile(`(?im)^(a=crypto:|a=key-mgmt:|k=)[^\r\n]*`)
+)
+
+// mask hides credentials and media keys.
+func mask(b []byte) string {
+	b = secretHeader.ReplaceAll(b, []byte("$1 ***"))
+	return string(secretLine.ReplaceAll(b, []byte("$1***")))
+}
