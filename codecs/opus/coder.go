@@ -40,8 +40,10 @@ type EncoderConfig struct {
 	SampleRate, Channels int
 	// Bitrate is in bit/s.
 	Bitrate int
-	// PacketLoss is the expected loss in percent; above 0 packets carry a
-	// copy of speech in the one before.
+	// PacketLoss is the expected loss in percent; above 0 mono packets carry a
+	// copy of speech in the one before. For stereo it is not used: the
+	// encoder (gopus v0.1.2) makes packets of 48 kbit/s and more that decode to
+	// noise then, to its own decoder and to others.
 	PacketLoss int
 }
 
@@ -85,6 +87,12 @@ func (d *decoder) Recover(next []byte, pcm []float32) error {
 
 // NewEncoder returns an encoder for speech.
 func NewEncoder(c EncoderConfig) (Encoder, error) {
+	if c.PacketLoss < 0 || c.PacketLoss > 100 {
+		return nil, fmt.Errorf("making an Opus encoder: a packet loss of %d %% must be 0 to 100", c.PacketLoss)
+	}
+	if c.Channels == 2 {
+		c.PacketLoss = 0
+	}
 	e, err := gopus.NewEncoder(gopus.EncoderConfig{SampleRate: c.SampleRate, Channels: c.Channels, Application: gopus.ApplicationVoIP})
 	if err != nil {
 		return nil, fmt.Errorf("making an Opus encoder for %d Hz, %d channels: %w", c.SampleRate, c.Channels, err)
