@@ -1,0 +1,140 @@
+package recorder
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config are the settings of recording. Names known from WCS keep their name and meaning.
+type Config struct {
+	RecordStreams   bool          `setting:"record_streams" default:"true" doc:"Recording is possible at all; false refuses every recording."`
+	SIPRecordStream bool          `setting:"sip_record_stream" default:"false" doc:"Record every stream of a SIP call."`
+	Dir             string        `setting:"record_dir" default:"records" doc:"Folder the recordings are written to; created when missing."`
+	Policy          string        `setting:"stream_record_policy" default:"template" doc:"How files are named: template or streamName."`
+	Template        string        `setting:"stream_record_policy_template" default:"stream-{mediaSessionId}-{login}" doc:"File name template of the policy template."`
+	Formats         []string      `setting:"record_formats" default:"h264-mp4" doc:"Containers by video codec; h264-mp4 is the one this build writes."`
+	Rotation        string        `setting:"record_rotation" default:"" doc:"Begin a new file after so many seconds (600) or bytes (20M, 1G); empty is never."`
+	HookScript      string        `setting:"on_record_hook_script" default:"" doc:"Program run when a recording is finished, with the stream name and the absolute file path as arguments; empty is none."`
+	HookTimeout     time.Duration `setting:"on_record_hook_timeout" default:"60s" unit:"s" doc:"The hook program is killed after this time."`
+	SyncInterval    time.Duration `setting:"record_sync_interval" default:"5s" unit:"s" doc:"How often a growing file is forced to disk against power loss; 0 leaves it to the operating system until the file is finished."`
+	Finalisers      int           `setting:"record_finalisers" default:"2" min:"1" max:"64" doc:"How many finished recordings are rewritten for fast start at the same time."`
+	ShutdownTimeout time.Duration `setting:"record_shutdown_timeout" default:"10s" unit:"s" doc:"How long a stop waits for recordings to be finalised; what is left is done at the next start."`
+}
+
+// Values of stream_record_policy.
+const (
+	policyTemplate   = "template"
+	policyStreamName = "streamName"
+)
+
+// Validate checks what can be told without touching the disk.
+func (c *Config) Validate() error {
+	if c.Dir == "" {
+		return fmt.Errorf("record_dir is empty: name the folder for recordings")
+	}
+	if c.Policy != policyTemplate && c.Policy != policyStreamName {
+		return fmt.Errorf("stream_record_policy is %q, want %s or %s", c.Policy, policyTemplate, policyStreamName)
+	}
+	if err := checkTemplate(c.Template); err != nil {
+		return fmt.Errorf("stream_record_policy_template: %w", err)
+	}
+	if _, err := parseRotation(c.Rotation); err != nil {
+		return fmt.Errorf("record_rotation: %w", err)
+	}
+	mp4 := false
+	for _, f := range c.Formats {
+		switch f {
+		case formatH264MP4:
+			mp4 = true
+		case formatVP8WebM: // the original's default list; New says that it is not written yet
+		default:
+			return fmt.Errorf("record_formats names %q, which this build cannot write: only %s is", f, formatH264MP4)
+		}
+	}
+	if !mp4 {
+		return fmt.Errorf("record_formats has no %s, the only format this build writes", formatH264MP4)
+	}
+	return nil
+}
+
+// Values of record_formats.
+const (
+	formatH264MP4 = "h264-mp4"
+	formatVP8WebM = "vp8-webm"
+)
+
+// Check creates the folder for recordings and proves that files can be made in
+// it, and that the hook program can be run; the error names the setting.
+func (c *Config) Check() error {
+	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
+		return fmt.Errorf("record_dir %q cannot be created: %w; choose another folder or fix its permissions", c.Dir, err)
+	}
+	f, err := os.CreateTemp(c.Dir, ".writable-*")
+	if err != nil {
+		return fmt.Errorf("record_dir %q is not writable: %w; choose another folder or fix its permissions", c.Dir, err)
+	}
+	f.Close()
+	os.Remove(f.Name())
+	if c.HookScript == "" {
+		return nil
+	}
+	st, err := os.Stat(c.HookScript)
+	if err != nil {
+		return fmt.Errorf("on_record_hook_script: %w", err)
+	}
+	if st.IsDir() || st.Mode()&0o111 == 0 {
+		return fmt.Errorf("on_record_hook_script %q is not an executable file: chmod +x it", c.HookScript)
+	}
+	return nil
+}
+
+// hookPath is the hook's absolute path, so that exec does not search $PATH.
+func (c *Config) hookPath() (string, error) {
+	if c.HookScript == "" {
+		return "", nil
+	}
+	return filepath.Abs(c.HookScript)
+}
+
+// rotation says when a file is full; zero values are no limit.
+type rotation struct {
+	bytes int64
+	after time.Duration
+}
+
+func (r rotation) set() bool { return r.bytes > 0 || r.after > 0 }
+
+// parseRotation reads record_rotation: digits are seconds, digits with K, M or
+// G are bytes in powers of 1024 (settings 5).
+func parseRotation(s string) (rotation, error) {
+	s = strings.TrimSpace(s)
+	if s == "" || s == "0" {
+		return rotation{}, nil
+	}
+	shift := 0
+	switch s[len(s)-1] {
+	case 'k', 'K':
+		shift = 10
+	case 'm', 'M':
+		shift = 20
+	case 'g', 'G':
+		shift = 30
+	}
+	digits := s
+	if shift > 0 {
+		digits = s[:len(s)-1]
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+	const most = 1 << 31
+	if err != nil || n < 1 || n > most {
+		return rotation{}, fmt.Errorf("%q is neither seconds (600) nor a size (20M)", s)
+	}
+	if shift == 0 {
+		return rotation{after: time.Duration(n) * time.Second}, nil
+	}
+	return rotation{bytes: n << shift}, nil
+}

@@ -1,0 +1,129 @@
+package recorder
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/bluenviron/mediacommon/v2/pkg/codecs/mpeg4audio"
+	"github.com/bluenviron/mediacommon/v2/pkg/formats/fmp4"
+	"github.com/bluenviron/mediacommon/v2/pkg/formats/fmp4/seekablebuffer"
+	"github.com/bluenviron/mediacommon/v2/pkg/formats/mp4/codecs"
+
+	"lineout/media"
+)
+
+// headerSize is the room a file that is being written keeps for its header:
+// ftyp, moov, our own facts, and padding. Because the room is fixed, a track
+// that appears late is added by rewriting the header in place, in one write
+// that leaves every fragment where it is.
+const headerSize = 8192
+
+// Track numbers inside our files. They do not depend on which track came first.
+const (
+	videoID = 1
+	audioID = 2
+)
+
+// videoScale is the time scale of video in ticks per second; audio uses its
+// sampling rate, so that an AAC frame is exactly 1024 ticks.
+const videoScale = 90000
+
+// factsUUID is the type of the uuid box (ISO/IEC 14496-12 section 4.2) that
+// holds fileMeta, so that a file can be finalised by a process that knows
+// nothing else about it.
+var factsUUID = [16]byte{0x6c, 0x69, 0x6e, 0x65, 0x6f, 0x75, 0x74, 0x00, 0x80, 0x01, 'r', 'e', 'c', 'f', 'a', 'c'}
+
+// fileMeta are the facts a file carries about itself.
+type fileMeta struct {
+	// Stream is the stream's name, for the hook.
+	Stream string `json:"stream"`
+	// Base is the file's final name without suffix, with late elements open.
+	Base string `json:"base"`
+	// MediaSession is the stream's id.
+	MediaSession string `json:"mediaSession"`
+	// Part counts the files of one recording from 1.
+	Part int `json:"part"`
+	// Unique says that parts are told apart by their names and get no number.
+	Unique bool `json:"unique,omitempty"`
+	// StartMS and StartServerMS are the first frame's time on the sender's
+	// clock and on ours, in milliseconds since 1970.
+	StartMS       int64 `json:"start"`
+	StartServerMS int64 `json:"startServer"`
+}
+
+// header is what the header of a growing file says.
+type header struct {
+	video, audio *media.Params
+	meta         fileMeta
+}
+
+// marshal returns exactly headerSize bytes.
+func (h header) marshal() ([]byte, error) {
+	var init fmp4.Init
+	if h.video != nil {
+		if len(h.video.Sets) < 2 {
+			return nil, fmt.Errorf("H.264 without SPS and PPS cannot be described in MP4")
+		}
+		init.Tracks = append(init.Tracks, &fmp4.InitTrack{ID: videoID, TimeScale: videoScale,
+			Codec: &codecs.H264{SPS: h.video.Sets[0], PPS: h.video.Sets[1]}})
+	}
+	if h.audio != nil {
+		c, err := aacConfig(h.audio)
+		if err != nil {
+			return nil, err
+		}
+		init.Tracks = append(init.Tracks, &fmp4.InitTrack{ID: audioID, TimeScale: uint32(c.SampleRate), Codec: &codecs.MPEG4Audio{Config: *c}})
+	}
+	var buf seekablebuffer.Buffer
+	if err := init.Marshal(&buf); err != nil {
+		return nil, fmt.Errorf("MP4 header: %w", err)
+	}
+	facts, err := json.Marshal(h.meta)
+	if err != nil {
+		return nil, err
+	}
+	out := append(make([]byte, 0, headerSize), buf.Bytes()...)
+	out = appendBox(out, "uuid", factsUUID[:], facts)
+	room := headerSize - len(out)
+	if room < 8 {
+		return nil, fmt.Errorf("MP4 header of %d bytes does not fit in %d", len(out), headerSize)
+	}
+	return appendBox(out, "free", make([]byte, room-8)), nil
+}
+
+func appendBox(b []byte, kind string, payload ...[]byte) []byte {
+	n := 8
+	for _, p := range payload {
+		n += len(p)
+	}
+	b = append(b, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+	b = append(b, kind...)
+	for _, p := range payload {
+		b = append(b, p...)
+	}
+	return b
+}
+
+// aacConfig decodes the AudioSpecificConfig of an AAC track.
+func aacConfig(p *media.Params) (*mpeg4audio.AudioSpecificConfig, error) {
+	if p == nil || len(p.Sets) == 0 {
+		return nil, fmt.Errorf("AAC without an AudioSpecificConfig cannot be described in MP4")
+	}
+	var c mpeg4audio.AudioSpecificConfig
+	if err := c.Unmarshal(p.Sets[0]); err != nil {
+		return nil, fmt.Errorf("AudioSpecificConfig: %w", err)
+	}
+	if c.SampleRate <= 0 {
+		return nil, fmt.Errorf("AudioSpecificConfig without a sampling rate")
+	}
+	return &c, nil
+}
+
+// shorten keeps a stream's name, which may be a long URI, from filling the header.
+func shorten(s string) string {
+	if len(s) > 2048 {
+		s = s[:2048]
+	}
+	return strings.ToValidUTF8(s, "")
+}

@@ -1,0 +1,130 @@
+package recorder
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// place says how a finished file is to be called.
+type place struct {
+	dir, base string
+	// number is the part number to begin trying with; 0 tries the plain name
+	// first. A name that is taken is never touched: the next number is tried.
+	number int
+}
+
+// publish gives the file at path its final name and returns it; afterwards the
+// old name is gone, and before it the file replaced, if any. Nothing that
+// exists is ever overwritten, whoever makes files in the folder at the same
+// time.
+func (p place) publish(path, replaced string) (string, error) {
+	const most = 1 << 20
+	for n := p.number; n < most; n++ {
+		name := p.base
+		if n > 0 {
+			suffix := "_" + strconv.Itoa(n)
+			name = cut(name, maxBase) + suffix
+		}
+		final := filepath.Join(p.dir, name+finalSuffix)
+		err := moveNew(path, final, replaced)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("name the finished recording: %w", err)
+		}
+		syncDir(p.dir)
+		return final, nil
+	}
+	return "", fmt.Errorf("name the finished recording: %d files named like %s%s exist", most, p.base, finalSuffix)
+}
+
+// moveNew renames from to a name that must not exist. Link is atomic and
+// refuses an existing name; on filesystems without links the name is first
+// taken by an empty file of ours. The old name goes last: while it is there,
+// recovery can see that the file was published.
+func moveNew(from, to, replaced string) error {
+	err := os.Link(from, to)
+	if err == nil {
+		if replaced != "" {
+			os.Remove(replaced)
+		}
+		return os.Remove(from)
+	}
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, cerr := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if cerr != nil {
+		return cerr
+	}
+	f.Close()
+	if rerr := os.Rename(from, to); rerr != nil {
+		os.Remove(to)
+		return rerr
+	}
+	if replaced != "" {
+		os.Remove(replaced)
+	}
+	return nil
+}
+
+// published finds the final name of a working file that was linked to it.
+func published(dir, temp string) (string, bool) {
+	st, err := os.Stat(temp)
+	if err != nil {
+		return "", false
+	}
+	found := ""
+	eachName(dir, func(name string) bool {
+		if strings.HasSuffix(name, finalSuffix) && !strings.HasSuffix(name, tempSuffix) && !strings.HasSuffix(name, liveSuffix) {
+			if o, err := os.Lstat(filepath.Join(dir, name)); err == nil && os.SameFile(st, o) {
+				found = filepath.Join(dir, name)
+				return false
+			}
+		}
+		return true
+	})
+	return found, found != ""
+}
+
+// eachName calls do with the names in dir until it returns false. An archive
+// may hold very many, so they are read a thousand at a time.
+func eachName(dir string, do func(name string) bool) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	for {
+		names, err := d.Readdirnames(1024)
+		for _, n := range names {
+			if !do(n) {
+				return nil
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// syncDir makes new names survive a power loss, where the system can.
+func syncDir(dir string) {
+	if d, err := os.Open(dir); err == nil {
+		d.Sync()
+		d.Close()
+	}
+}
+
+// tempFor is the working file that belongs to a growing file.
+func tempFor(live string) string { return strings.TrimSuffix(live, liveSuffix) + tempSuffix }

@@ -1,0 +1,204 @@
+package recorder
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"lineout/codecs/aac"
+	"lineout/codecs/h264"
+	"lineout/media"
+	"lineout/pipeline"
+)
+
+// videoSilence is how long video may be missing before a rotation no longer
+// waits for its key frame.
+const videoSilence = 2 * time.Second
+
+// sink writes one recording as a series of files. All methods are called from
+// the attachment's goroutine.
+type sink struct {
+	r *recording
+	w *finisher
+
+	tracks [3]*media.Track // by kind
+	params [3]*media.Params
+	cur    *liveFile
+	part   int
+	asked  bool // a key frame was asked for to rotate at
+
+	lastVideo time.Duration
+}
+
+// Accepts implements pipeline.Sink. Tracks are taken as they come: a file's
+// header has room for one that is late.
+func (s *sink) Accepts() pipeline.Accepts {
+	return pipeline.Accepts{Audio: []media.Codec{aac.Name}, Video: []media.Codec{h264.Name}}
+}
+
+// Open implements pipeline.Sink. The file is made when the first frame is
+// there, because its name may hold that frame's time.
+func (s *sink) Open(_ context.Context, tracks []*media.Track) error {
+	s.tracks, s.params, s.cur = [3]*media.Track{}, [3]*media.Params{}, nil
+	for _, t := range tracks {
+		s.tracks[t.Kind] = t
+	}
+	s.r.noteMissing(tracks)
+	return nil
+}
+
+// AddTrack implements pipeline.TrackAdder.
+func (s *sink) AddTrack(_ context.Context, t *media.Track) error {
+	s.tracks[t.Kind] = t
+	s.r.noteMissing(s.tracks[1:])
+	return nil
+}
+
+// Write implements pipeline.Sink.
+func (s *sink) Write(_ context.Context, f *media.Frame) error {
+	k := f.Track.Kind
+	p := f.Params
+	if p == nil {
+		p = f.Track.Params()
+	}
+	if p == nil || k == media.Video && len(p.Sets) < 2 {
+		s.r.skip(f, "its decoder parameters are unknown")
+		return nil
+	}
+	if s.cur != nil && (s.changed(k, p, f.Key) || s.full(f)) {
+		if err := s.finishPart(false); err != nil {
+			return err
+		}
+	}
+	if s.cur == nil {
+		if err := s.begin(f, p); err != nil {
+			return err
+		}
+	} else if s.params[k] == nil {
+		if err := s.cur.addTrack(k, p); err != nil {
+			return err
+		}
+	}
+	if s.params[k] == nil || f.Key {
+		s.params[k] = p
+	}
+	if k == media.Video {
+		s.lastVideo = f.DTS
+	}
+	before := s.cur.size
+	if err := s.cur.write(f); err != nil {
+		return err
+	}
+	s.r.frames.Add(1)
+	s.r.bytes.Add(uint64(s.cur.size - before))
+	return nil
+}
+
+// changed says that a frame does not fit the header of the open file: another
+// SPS, or another AudioSpecificConfig. Another PPS alone may stay in band.
+func (s *sink) changed(k media.Kind, p *media.Params, key bool) bool {
+	old := s.params[k]
+	if old == nil || old == p || !key {
+		return false
+	}
+	if len(old.Sets) == 0 || len(p.Sets) == 0 {
+		return len(old.Sets) != len(p.Sets)
+	}
+	return !bytes.Equal(old.Sets[0], p.Sets[0])
+}
+
+// full says that the file has to be rotated before this frame. With video that
+// is at a key frame, which is asked for, so that no picture is lost.
+func (s *sink) full(f *media.Frame) bool {
+	limit := s.r.rotation
+	if !limit.set() {
+		return false
+	}
+	over := limit.bytes > 0 && s.cur.size+int64(len(s.cur.arena)) >= limit.bytes ||
+		limit.after > 0 && f.DTS-s.cur.started >= limit.after
+	if !over {
+		return false
+	}
+	if s.params[media.Video] == nil || f.Track.Kind == media.Audio && f.DTS-s.lastVideo > videoSilence {
+		return true
+	}
+	if f.Track.Kind == media.Video {
+		if f.Key {
+			return true
+		}
+		if !s.asked {
+			s.asked = true
+			f.Track.AskKeyframe()
+		}
+	}
+	return false
+}
+
+// begin opens the next file with the frame's track in its header.
+func (s *sink) begin(f *media.Frame, p *media.Params) error {
+	now := time.Now()
+	start := f.NTP
+	if start.IsZero() {
+		start = f.Arrival
+	}
+	if start.IsZero() {
+		start = now
+	}
+	st := s.r.stream
+	m := st.Meta()
+	fs := facts{stream: shorten(st.Name()), mediaSession: st.ID(), session: m.SessionID, login: m.Login, start: start, startServer: now}
+	s.part++
+	h := header{meta: fileMeta{Stream: fs.stream, Base: fs.early(s.r.template), MediaSession: fs.mediaSession, Part: s.part,
+		Unique: uniqueParts(s.r.template), StartMS: start.UnixMilli(), StartServerMS: now.UnixMilli()}}
+	if f.Track.Kind == media.Video {
+		h.video = p
+	} else {
+		h.audio = p
+	}
+	cur, err := createLive(s.r.dir, h, s.r.syncEvery)
+	if err != nil {
+		s.part--
+		return err
+	}
+	s.w.begin()
+	s.cur, s.asked, s.params = cur, false, [3]*media.Params{}
+	s.params[f.Track.Kind] = p
+	s.r.opened(h.meta.Base+finalSuffix, cur.path, s.part)
+	return nil
+}
+
+// finishPart writes what is left of the open file and hands it over to be
+// finalised.
+func (s *sink) finishPart(last bool) error {
+	cur := s.cur
+	if cur == nil {
+		return nil
+	}
+	s.cur, s.params = nil, [3]*media.Params{}
+	before := cur.size
+	err := cur.flush()
+	s.r.bytes.Add(uint64(cur.size - before))
+	s.w.submit(job{f: cur.f, path: cur.path, last: last})
+	s.w.end()
+	return err
+}
+
+// Close implements pipeline.Sink. The last part is only the last if nobody is
+// going to open the sink again.
+func (s *sink) Close(context.Context) error {
+	last := s.r.stopping.Load()
+	select {
+	case <-s.r.stream.Closing():
+		last = true
+	default:
+	}
+	if err := s.finishPart(last); err != nil {
+		return fmt.Errorf("the end of the recording is missing: %w", err)
+	}
+	return nil
+}
+
+// errDisabled answers recordings when record_streams is false.
+var errDisabled = errors.New("recording is switched off by record_streams=false")
