@@ -11,6 +11,9 @@ const (
 	// carryBuckets is for how long the minimum from before a silence counts
 	// on: a restart of the flow often begins with queued packets.
 	carryBuckets = 5
+
+	settleNoise = 5 * time.Millisecond
+	settleTime  = 100 * time.Millisecond
 )
 
 // arrivalClock estimates how a track's media time lies in local time: the
@@ -21,6 +24,10 @@ type arrivalClock struct {
 	newest  int64 // number of the newest bucket
 	valid   bool
 	offset  time.Duration
+
+	// improved is when offset was last found to be better by more than
+	// settleNoise: at the start of a flow that comes in a burst, again and again.
+	improved time.Duration
 
 	last    time.Duration // arrival of the newest packet
 	lastOff time.Duration
@@ -37,12 +44,15 @@ func (c *arrivalClock) add(local, off time.Duration) {
 		for i := range c.buckets {
 			c.buckets[i] = noOffset
 		}
-		c.valid, c.newest, c.offset, c.lastOff = true, b, off, off
+		c.valid, c.newest, c.offset, c.lastOff, c.improved = true, b, off, off, local
 	case b > c.newest:
 		c.advance(b)
 	}
 	slot := &c.buckets[c.newest%arrivalBuckets]
 	*slot = min(*slot, off)
+	if off < c.offset-settleNoise {
+		c.improved = local
+	}
 	c.offset = min(c.offset, off)
 	d := off - c.lastOff
 	if d < 0 {

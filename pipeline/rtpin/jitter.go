@@ -20,6 +20,7 @@ const (
 // bytes; when full, the hole is given up.
 type jitterBuffer struct {
 	lo, hi time.Duration
+	jitter time.Duration // of the track, RFC 3550 section 6.4.1; kept up to date by the owner
 
 	slots   []jitterSlot // ring by sequence number
 	next    int64        // the packet to be handed out next
@@ -139,7 +140,7 @@ func (b *jitterBuffer) skip(seq int64) (lost int64) {
 // delay is how long a hole is waited for: well beyond the usual jitter, and
 // beyond what overtaken packets needed lately.
 func (b *jitterBuffer) delay(now time.Duration) time.Duration {
-	return min(max(b.peak(now)+b.peak(now)/4, b.lo), b.hi)
+	return min(max(b.peak(now)*5/4, 4*b.jitter, b.lo), b.hi)
 }
 
 func (b *jitterBuffer) sawLate(by, now time.Duration) {

@@ -56,6 +56,7 @@ type source struct {
 	prev     segment // the one before seg, for packets that were overtaken
 	segStart int64   // first sequence number of seg
 	segments int
+	fresh    bool // the next packet opens a segment, whatever its timestamp
 
 	lateSince time.Duration
 	lateCount int
@@ -73,39 +74,39 @@ type source struct {
 }
 
 // accept takes the next packet in order of arrival and returns those that may
-// go on: none, one, or two when a restart is confirmed. media says that the
-// payload type is one whose timestamps tell the track's time. The result is
-// valid until the next call.
-func (s *source) accept(p *rtp.Packet, local time.Duration, media bool) []arrived {
+// go on: none, one, or two when a restart is confirmed. known says that its
+// payload type was negotiated for media, timed that its timestamps also count
+// in the track's clock rate. The result is valid until the next call.
+func (s *source) accept(p *rtp.Packet, local time.Duration, known, timed bool) []arrived {
 	if !s.started {
-		if !media {
+		if !known {
 			s.refused++
 			return nil
 		}
 		s.started, s.ssrc = true, p.SSRC
 		s.seq = seqUnwrapper{wire: p.SequenceNumber}
-		s.out[0] = s.timed(p, s.seq.ext, local, true)
+		s.out[0] = s.timed(p, s.seq.ext, local, timed)
 		return s.out[:1]
 	}
 	if p.SSRC == s.ssrc {
 		d := s.seq.distance(p.SequenceNumber)
 		if d > -maxMisorder && d < maxDropout {
 			s.hasCand = false
-			s.out[0] = s.timed(p, s.seq.at(p.SequenceNumber), local, media)
+			s.out[0] = s.timed(p, s.seq.at(p.SequenceNumber), local, timed)
 			return s.out[:1]
 		}
-	} else if !media {
+	} else if !known {
 		// Retransmission and correction streams have payload types of their
 		// own, and must not look like a new sender.
 		s.refused++
 		return nil
 	}
-	return s.candidate(p, local, media)
+	return s.candidate(p, local, timed)
 }
 
 // candidate holds a packet that does not fit, or ends the probation of the one
 // held before.
-func (s *source) candidate(p *rtp.Packet, local time.Duration, media bool) []arrived {
+func (s *source) candidate(p *rtp.Packet, local time.Duration, timed bool) []arrived {
 	if !s.hasCand || s.candSSRC != p.SSRC || s.candNext != p.SequenceNumber {
 		if s.hasCand {
 			s.refused++
@@ -119,27 +120,27 @@ func (s *source) candidate(p *rtp.Packet, local time.Duration, media bool) []arr
 	s.restarts++
 	if p.SSRC != s.ssrc {
 		s.ssrcChanges++
-		s.ssrc = p.SSRC
-		s.newSegment(first.p.Timestamp, s.seq.ext+1, first.at)
+		s.ssrc, s.fresh = p.SSRC, s.segments > 0
 	}
 	s.seq.restart(first.p.SequenceNumber)
-	s.out[0] = s.timed(first.p, s.seq.ext, first.at, media)
+	s.out[0] = s.timed(first.p, s.seq.ext, first.at, timed)
 	s.out[0].broken = true
-	s.out[1] = s.timed(p, s.seq.at(p.SequenceNumber), local, media)
+	s.out[1] = s.timed(p, s.seq.at(p.SequenceNumber), local, timed)
 	return s.out[:2]
 }
 
-// timed gives a packet its media time.
-func (s *source) timed(p *rtp.Packet, seq int64, local time.Duration, media bool) arrived {
+// timed gives a packet its media time. A packet that is not timed is taken to
+// have come without delay.
+func (s *source) timed(p *rtp.Packet, seq int64, local time.Duration, timed bool) arrived {
 	a := arrived{p: p, seq: seq, at: local}
 	switch {
-	case !media:
+	case !timed:
 		a.media = s.now(local)
 	case s.segments == 0:
 		s.seg = segment{ts: tsUnwrapper{wire: p.Timestamp}}
 		s.segments = 1
 		s.clock.add(local, local)
-	case s.segments > 1 && seq < s.segStart:
+	case s.segments > 1 && seq < s.segStart && !s.fresh:
 		a.media = rtpTime(s.prev.ts.peek(p.Timestamp), s.rate) + s.prev.base
 	default:
 		a.media, a.jump = s.follow(p.Timestamp, seq, local)
@@ -152,7 +153,7 @@ func (s *source) follow(ts uint32, seq int64, local time.Duration) (m time.Durat
 	m = rtpTime(s.seg.ts.peek(ts), s.rate) + s.seg.base
 	excess := local - m - s.clock.offset
 	switch {
-	case excess < -earlyLimit || excess > farLateLimit:
+	case s.fresh, excess < -earlyLimit || excess > farLateLimit:
 		s.tsJumps++
 		s.newSegment(ts, seq, local)
 		m, jump = s.now(local), true
@@ -189,18 +190,13 @@ func (s *source) newSegment(ts uint32, seq int64, local time.Duration) {
 	s.prev, s.segStart = s.seg, seq
 	s.segments++
 	s.seg = segment{ts: tsUnwrapper{wire: ts}, base: s.now(local)}
-	s.lateCount = 0
+	s.lateCount, s.fresh = 0, false
 }
 
 // setRate changes the clock rate; timestamps start anew with the next packet.
-func (s *source) setRate(rate int, local time.Duration) {
-	if s.rate == rate || s.segments == 0 {
-		s.rate = rate
-		return
-	}
+func (s *source) setRate(rate int) {
+	s.fresh = s.segments > 0 && s.rate != rate
 	s.rate = rate
-	// Anything is too far from an impossible base, so the next packet opens a segment.
-	s.seg.base = s.now(local) + 2*farLateLimit
 }
 
 // now is the media time of a packet that arrives at local without extra delay.

@@ -1,0 +1,187 @@
+package rtpin
+
+import "time"
+
+const (
+	// jumpLimit is where slewing would take too long to be of use.
+	jumpLimit    = 500 * time.Millisecond
+	jumpPatience = 300 * time.Millisecond
+	// senderBound is how far sender reports may contradict arrival and still be believed.
+	senderBound = time.Second
+	// quietAfter freezes the estimate: the relation of two flows cannot be
+	// seen while one of them is silent.
+	quietAfter = time.Second
+	// slewShare of a large error is corrected per second, so that the rest of
+	// an error of 400 ms does not last for 80 s at the configured slew.
+	slewShare = 20
+)
+
+// SyncMode says what decides the offset between audio and video.
+type SyncMode string
+
+// The sync modes.
+const (
+	SyncNone    SyncMode = "none"    // one track only, so far
+	SyncArrival SyncMode = "arrival" // arrival times
+	SyncSender  SyncMode = "sender"  // sender reports of both tracks
+)
+
+// trackClock is what avSync knows of one track.
+type trackClock struct {
+	src *source
+	snd *senderClock
+	out bool // a frame was handed on: its mapping is seen by sinks
+	set bool // offset is decided
+	// offset = timeline - media time.
+	offset time.Duration
+}
+
+func (c *trackClock) heard() bool { return c.src.segments > 0 }
+
+func (c *trackClock) quiet(local time.Duration) bool {
+	return local-c.src.clock.last > quietAfter
+}
+
+// avSync puts both tracks on one timeline. Audio's offset is constant once a
+// frame of it is out; video's follows an estimate:
+//
+// By arrival, what left the sender at the same time is played at the same time:
+// the difference of the tracks' least (arrival - media time).
+//
+// By sender reports, what was captured at the same time is. The reports'
+// estimate is an interval, line +- band, and the estimate by arrival is clamped
+// into it. So reports never make sync worse than arrival does as long as the
+// truth is within what the reports leave open, and reports that are off by up
+// to a frame (baresip) do not move a stream that is right. The correction found
+// is kept when reports cease.
+//
+// Reports that contradict arrival by more than senderBound are not used (NTP of
+// 1970 in one track), nor are those of a wall clock that was set for one track
+// and not for the other.
+type avSync struct {
+	audio, video trackClock
+	slew         int // ms per second
+
+	bias    time.Duration // what sender reports add to the estimate by arrival
+	mode    SyncMode
+	err     time.Duration // estimate - video's offset, at the last update
+	updated time.Duration
+	jumpAt  time.Duration // since when the error is beyond jumpLimit, 0 if it is not
+	jumped  bool          // video's offset jumped: its next frame carries Gap
+	jumps   uint64
+
+	origin  time.Duration // local time of timeline zero while no track was heard
+	started bool          // something was handed on: the timeline's zero is fixed
+}
+
+// begin places a track on the timeline at its first packet.
+func (s *avSync) begin(c, other *trackClock, local time.Duration) {
+	if c.set || !c.heard() {
+		return
+	}
+	c.set = true
+	switch {
+	case other.set:
+		c.offset = other.offset - other.src.clock.offset + c.src.clock.offset
+	case s.started:
+		c.offset = local - s.origin - c.src.now(local)
+	default:
+		c.offset = -c.src.now(local)
+	}
+}
+
+// now is the timeline's time of media that arrives at local without delay.
+func (s *avSync) now(local time.Duration) (time.Duration, bool) {
+	switch {
+	case s.audio.set:
+		return s.audio.src.now(local) + s.audio.offset, true
+	case s.video.set:
+		return s.video.src.now(local) + s.video.offset, true
+	case s.started:
+		return local - s.origin, true
+	}
+	return 0, false
+}
+
+// startAt fixes the zero of the timeline, when the first frame is handed on at t.
+func (s *avSync) startAt(t time.Duration) {
+	if s.started {
+		return
+	}
+	s.started = true
+	s.audio.offset -= t
+	s.video.offset -= t
+}
+
+// estimate returns what video.offset - audio.offset should be.
+func (s *avSync) estimate(local time.Duration) time.Duration {
+	a, v := &s.audio, &s.video
+	arrival := v.src.clock.offset - a.src.clock.offset
+	s.mode = SyncArrival
+	set := a.snd.shift - v.snd.shift
+	if a.snd.ready(local) && v.snd.ready(local) && max(set, -set) < senderOutlier {
+		d := v.snd.offset(local) - a.snd.offset(local) - arrival
+		if d > senderBound || d < -senderBound {
+			s.bias = 0
+		} else {
+			band := max(a.snd.band(), v.snd.band())
+			s.bias = min(max(0, d-band), d+band)
+			s.mode = SyncSender
+		}
+	} else if a.snd.broken || v.snd.broken {
+		s.bias = 0
+	}
+	return arrival + s.bias
+}
+
+// update moves the offsets towards the estimate. Called with every packet and poll.
+func (s *avSync) update(local time.Duration) {
+	a, v := &s.audio, &s.video
+	s.begin(a, v, local)
+	s.begin(v, a, local)
+	dt := min(max(local-s.updated, 0), time.Second)
+	s.updated = local
+	if !a.set || !v.set {
+		s.mode = SyncNone
+		return
+	}
+	if a.quiet(local) || v.quiet(local) {
+		s.jumpAt = 0
+		return
+	}
+	want := s.estimate(local)
+	s.err = a.offset + want - v.offset
+	switch {
+	case !v.out:
+		v.offset += s.err
+		s.err = 0
+	case !a.out:
+		// Video is seen already, audio not: audio may still choose its place.
+		a.offset -= s.err
+		s.err = 0
+	default:
+		s.follow(local, dt)
+	}
+}
+
+// follow moves video when both tracks are out.
+func (s *avSync) follow(local, dt time.Duration) {
+	size := max(s.err, -s.err)
+	if size <= jumpLimit {
+		s.jumpAt = 0
+	} else if s.jumpAt == 0 {
+		s.jumpAt = max(local, 1)
+	} else if local-s.jumpAt >= jumpPatience {
+		s.video.offset += s.err
+		s.err, s.jumpAt, s.jumped = 0, 0, true
+		s.jumps++
+		return
+	}
+	rate := max(time.Duration(s.slew)*time.Millisecond, size/slewShare)
+	step := min(size, time.Duration(float64(rate)*dt.Seconds()))
+	if s.err < 0 {
+		step = -step
+	}
+	s.video.offset += step
+	s.err -= step
+}

@@ -1,0 +1,42 @@
+package rtpin
+
+import (
+	"time"
+
+	"github.com/pion/rtcp"
+)
+
+// reportBound is how far from the present a sender report's timestamp may lie.
+const reportBound = 5 * time.Second
+
+// report takes a sender report of the track's present SSRC.
+func (t *trackInput) report(in *Input, r *rtcp.SenderReport, local time.Duration) {
+	t.stats.SenderReports++
+	if r.NTPTime == 0 || t.src.fresh {
+		// RFC 3550 section 6.4.1: 0 says that the sender has no wall clock.
+		t.snd.refused++
+		return
+	}
+	m := t.src.mediaTime(r.RTPTime)
+	if d := m - t.src.now(local); d > reportBound || d < -reportBound {
+		t.snd.refused++
+		return
+	}
+	s := srSample{at: local, y: ntpTime(r.NTPTime).Sub(in.start) - m, arr: t.src.clock.offset}
+	if r.RTPTime == t.stuckTS {
+		s.repeats = true
+		s.stuck = min(max(local-t.stuckAt, 0), time.Second)
+	}
+	t.snd.add(s)
+}
+
+// ntpTime converts the 64-bit fixed point seconds since 1900 of RFC 3550
+// section 4. Seconds below 2^31 count from 2036 (RFC 4330 section 3).
+func ntpTime(ntp uint64) time.Time {
+	const unix = 2208988800
+	secs := int64(ntp >> 32)
+	if secs < 1<<31 {
+		secs += 1 << 32
+	}
+	return time.Unix(secs-unix, int64((ntp&0xffffffff)*1e9>>32))
+}

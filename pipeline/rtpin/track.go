@@ -1,0 +1,289 @@
+package rtpin
+
+import (
+	"time"
+
+	"github.com/pion/rtp"
+
+	"lineout/codecs"
+	"lineout/media"
+)
+
+const (
+	// askEvery is the least time between two requests for a key frame.
+	askEvery = 500 * time.Millisecond
+	// askAfter lets the key frame that most senders begin with arrive by itself.
+	askAfter = 200 * time.Millisecond
+	// defaultDuration is assumed for audio packets that do not tell theirs.
+	defaultDuration = 20 * time.Millisecond
+	// frameChunk is how many frames are allocated at once. Frames of a chunk
+	// are freed together, and they are neighbours in time.
+	frameChunk = 16
+)
+
+// pending is a frame that waits for its turn. Where it lies on the timeline is
+// decided when it is handed on.
+type pending struct {
+	f     *media.Frame
+	media time.Duration // media time; for filler the timeline itself
+	since time.Duration // local time from which it has been held
+	size  int
+}
+
+// trackInput makes frames of one track's packets.
+type trackInput struct {
+	kind    media.Kind
+	track   *media.Track
+	codec   codecs.Codec
+	formats [128]*Format
+	depack  codecs.Depacketizer
+
+	src   source
+	jb    jitterBuffer
+	snd   senderClock
+	queue frameQueue
+
+	params *media.Params
+
+	// waitKey: no picture can be decoded before the next key frame.
+	waitKey  bool
+	askSince time.Duration // when waitKey began, with packets coming
+	asking   bool
+	asked    time.Duration
+	everAsk  bool
+
+	lost     bool // not yet told to the depacketizer
+	gap      bool // the next frame carries Gap
+	prev     arrived
+	prevSet  bool
+	stuckTS  uint32 // newest timestamp and when its first packet came
+	stuckAt  time.Duration
+	lastPT   uint8 // last payload type that was reported as a codec change
+	ptSeen   bool
+	reached  time.Duration // media time up to which units were seen, usable or not
+	end      time.Duration // media time at which the last frame ends
+	ended    bool          // BYE
+	hasFrame bool
+
+	lastDTS time.Duration // of the last frame handed on
+	lastEnd time.Duration // where that frame ends
+	hasDTS  bool
+	filler  bool // that frame was filler
+
+	chunk []media.Frame
+	stats TrackStats
+}
+
+// spec takes over a new or changed track description.
+func (t *trackInput) spec(s TrackSpec, cfg *Config) {
+	changed := t.track != nil && t.track != s.Track
+	t.kind, t.track = s.Track.Kind, s.Track
+	t.formats = [128]*Format{}
+	for pt, f := range s.Formats {
+		f := f
+		t.formats[pt&0x7f] = &f
+		if f.Codec.Name() == s.Track.Codec && f.ClockRate == s.Track.ClockRate {
+			t.codec = f.Codec
+		}
+	}
+	t.depack = t.codec.NewDepacketizer()
+	t.params = nil
+	t.waitKey = t.kind == media.Video
+	t.gap = changed
+	t.lost = changed
+	t.prevSet, t.ptSeen = false, false
+	t.jb.lo, t.jb.hi = cfg.JitterMin, cfg.JitterMax
+	t.src.setRate(s.Track.ClockRate)
+	t.queue.init()
+}
+
+// ours says whether packets of this format belong to the track as it is.
+func (t *trackInput) ours(f *Format) bool {
+	return f != nil && f.Codec.Name() == t.track.Codec && f.ClockRate == t.track.ClockRate
+}
+
+// push takes a packet from the network.
+func (t *trackInput) push(in *Input, p *rtp.Packet, local time.Duration) {
+	t.stats.Packets++
+	t.stats.Bytes += uint64(len(p.Payload))
+	f := t.formats[p.PayloadType&0x7f]
+	timed := f != nil && f.ClockRate == t.track.ClockRate
+	ssrc := t.src.ssrc
+	arrivals := t.src.accept(p, local, f != nil, timed)
+	if len(arrivals) == 0 {
+		return
+	}
+	if ssrc != t.src.ssrc {
+		t.snd.reset(in.clockOf(other(t.kind)).snd.shift)
+	}
+	if timed {
+		t.ended = false
+		if p.Timestamp != t.stuckTS {
+			t.stuckTS, t.stuckAt = p.Timestamp, local
+		}
+		if !t.asking && t.waitKey && !t.everAsk {
+			t.asking, t.askSince = true, local
+		}
+	}
+	t.jb.jitter = t.src.clock.jitter
+	for _, a := range arrivals {
+		if a.jump {
+			t.snd.reset(in.clockOf(other(t.kind)).snd.shift)
+		}
+		if !t.jb.push(a) {
+			t.drain(in, local, true)
+			if !t.jb.push(a) {
+				if t.jb.skip(a.seq) > 0 {
+					t.lost = true
+				}
+				t.jb.push(a)
+			}
+		}
+		t.drain(in, local, false)
+	}
+}
+
+// drain moves packets whose turn has come on, and returns when the next hole is given up.
+func (t *trackInput) drain(in *Input, local time.Duration, force bool) time.Duration {
+	for {
+		a, lost, next, ok := t.jb.pop(local, force)
+		if !ok {
+			return next
+		}
+		if lost > 0 || a.broken {
+			t.lost = true
+		}
+		if a.jump {
+			t.gap = true
+		}
+		t.packet(in, a, local)
+	}
+}
+
+// packet takes the next packet in order.
+func (t *trackInput) packet(in *Input, a arrived, local time.Duration) {
+	f := t.formats[a.p.PayloadType&0x7f]
+	if f != nil && !t.ours(f) {
+		t.codecChange(in, a.p.PayloadType, f)
+		f = t.formats[a.p.PayloadType&0x7f] // the hook may have changed the track
+	}
+	if t.lost {
+		t.gap = true
+		if t.kind == media.Video {
+			t.needKey(local)
+		}
+	}
+	if !t.ours(f) {
+		t.stats.Ignored++ // comfort noise, telephone-event, another codec
+		return
+	}
+	if len(a.p.Payload) == 0 {
+		return // padding; a loss is told with the next packet that holds something
+	}
+	t.ptSeen = false
+	units := t.depack.Push(a.p, t.lost)
+	t.lost = false
+	for i := range units {
+		t.unit(in, &units[i], a, local)
+	}
+	t.prev, t.prevSet = arrived{at: a.at, media: a.media}, true
+	t.prev.p = a.p
+}
+
+// codecChange reports the first of a run of packets in another negotiated codec.
+func (t *trackInput) codecChange(in *Input, pt uint8, f *Format) {
+	t.stats.OtherCodec++
+	if t.ptSeen && t.lastPT == pt {
+		return
+	}
+	t.ptSeen, t.lastPT = true, pt
+	t.stats.CodecChanges++
+	if in.OnCodecChange != nil {
+		in.OnCodecChange(t.kind, pt, *f)
+	}
+}
+
+// unit makes a frame of an access unit, unless no decoder could use it.
+func (t *trackInput) unit(in *Input, u *codecs.AccessUnit, a arrived, local time.Duration) {
+	at, m := a.at, a.media
+	if u.Timestamp != a.p.Timestamp && t.prevSet {
+		// Closed by a packet that is not part of it.
+		at = t.prev.at
+		m = t.prev.media + rtpTime(int64(int32(u.Timestamp-t.prev.p.Timestamp)), t.track.ClockRate)
+	}
+	t.reached = max(t.reached, m)
+	if u.Damaged || len(u.Data) == 0 {
+		t.stats.Damaged++
+		t.gap = true
+		if t.kind == media.Video {
+			t.needKey(local)
+		}
+		return
+	}
+	params := t.codec.Params(t.params, u.Data)
+	if params != nil {
+		t.params = params
+	}
+	key := t.kind == media.Audio || t.codec.Keyframe(u.Data)
+	if t.kind == media.Video && t.waitKey {
+		if !key || t.params == nil {
+			t.stats.Dropped++
+			t.gap = t.gap || t.hasFrame
+			t.needKey(local)
+			return
+		}
+		t.waitKey, t.asking = false, false
+	}
+	t.frame(in, u, at, m, key, local)
+}
+
+func (t *trackInput) frame(in *Input, u *codecs.AccessUnit, at, m time.Duration, key bool, local time.Duration) {
+	if len(t.chunk) == 0 {
+		t.chunk = make([]media.Frame, frameChunk)
+	}
+	f := &t.chunk[0]
+	t.chunk = t.chunk[1:]
+	*f = media.Frame{Track: t.track, Params: t.params, Key: key, Data: u.Data, Packets: u.Packets, Arrival: in.start.Add(at)}
+	if t.kind == media.Audio {
+		if f.Duration = t.codec.Duration(u.Data); f.Duration <= 0 {
+			f.Duration = defaultDuration
+		}
+		// Silence that was not sent is no loss, but it is a hole in the sound.
+		if t.hasFrame && m-t.end > max(f.Duration, defaultDuration) {
+			t.gap = true
+		}
+	}
+	f.Gap = t.gap && t.hasFrame
+	t.gap, t.hasFrame = false, true
+	t.end = m + f.Duration
+	t.reached = max(t.reached, t.end)
+	t.queue.push(pending{f: f, media: m, since: local, size: f.Size()})
+	if t.kind == media.Audio && in.gen.delay > 0 {
+		in.sync.update(local) // a first packet has no place on the timeline yet
+		in.giveWay(t)
+	}
+}
+
+// needKey notes that decoding cannot go on without a key frame.
+func (t *trackInput) needKey(local time.Duration) {
+	t.waitKey, t.asking = true, true
+	t.askSince = local - askAfter // no more patience
+}
+
+// ask requests a key frame when it is time, and returns when it will be next (0: not needed).
+func (t *trackInput) ask(local time.Duration) time.Duration {
+	if !t.asking || t.ended || local-t.src.clock.last > asleepAfter {
+		return 0 // a sender on hold is asked again when it goes on
+	}
+	due := t.askSince + askAfter
+	if t.everAsk {
+		due = max(due, t.asked+askEvery)
+	}
+	if local < due {
+		return due
+	}
+	t.asked, t.everAsk = local, true
+	t.stats.KeyframeRequests++
+	t.track.AskKeyframe()
+	return local + askEvery
+}
