@@ -1,6 +1,17 @@
 package rtmp
 
 import (
+	"crypto/tls"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -64,3 +75,233 @@ func recording(t *testing.T, server *peers.RTMPServer, name string, n int) *medi
 	return report
 }
 
+func TestNginxGoneAndBack(t *testing.T) {
+	server := peers.StartRTMPServer(t)
+	r := newRig(t, testConfig())
+	stream := r.stream(t, "call2")
+	src := newSource(t, stream)
+	var seen states
+	p, err := r.Start(stream, Target{URL: server.URL("live"), Name: "call2", OnState: seen.add})
+	if err != nil {
+		t.Fatal(err)
+	}
+	src.answer()
+	src.play(t)
+	awaitStatus(t, p, StatusActive)
+	peers.Eventually(t, "media arrives", eventually, func() bool { return p.stats().Frames > 100 })
+	server.Stop()
+	awaitStatus(t, p, StatusLost)
+	// Long enough for several tries against a closed port.
+	peers.Eventually(t, "tries without a server", eventually, func() bool { return p.stats().Retries >= 3 })
+	server.Start(t)
+	awaitStatus(t, p, StatusActive)
+	again := p.stats().Frames
+	peers.Eventually(t, "media arrives again", eventually, func() bool { return p.stats().Frames > again+100 })
+	stream.Close("test")
+	<-stream.Done()
+	if got, want := seen.all(), []string{StatusActive, StatusLost, StatusActive}; !slices.Equal(got, want) {
+		t.Errorf("states %v, want %v", got, want)
+	}
+	recording(t, server, "rtmp_call2", 0)
+	files := server.Recordings(t, "rtmp_call2")
+	if len(files) != 2 {
+		t.Fatalf("recordings: %v, want 2", files)
+	}
+	first, second := flvStamps(t, files[0]), flvStamps(t, files[1])
+	if len(first) < 100 || len(second) < 100 {
+		t.Fatalf("recordings hold %d and %d tags", len(first), len(second))
+	}
+	all := append(first, second...)
+	t.Logf("first recording %v-%v ms, second %v-%v ms", first[0].ms, first[len(first)-1].ms, second[0].ms, second[len(second)-1].ms)
+	checkStamps(t, first)
+	checkStamps(t, second)
+	if all[0].ms > 500 {
+		t.Errorf("timestamps begin at %d ms", all[0].ms)
+	}
+}
+
+// checkStamps fails unless timestamps grow within each track.
+func checkStamps(t *testing.T, tags []flvTag) {
+	t.Helper()
+	last := map[byte]int{}
+	for _, tag := range tags {
+		if l, ok := last[tag.typ]; ok && tag.ms < l {
+			t.Errorf("tag type %d goes back from %d to %d ms", tag.typ, l, tag.ms)
+		}
+		last[tag.typ] = tag.ms
+	}
+}
+
+// flvTag is the head of a media tag in an FLV file.
+type flvTag struct {
+	typ byte
+	ms  int
+}
+
+func flvStamps(t *testing.T, file string) (tags []flvTag) {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for b = b[13:]; len(b) >= 11; {
+		size := int(b[1])<<16 | int(b[2])<<8 | int(b[3])
+		if b[0] == typeAudio || b[0] == typeVideo {
+			tags = append(tags, flvTag{b[0], int(b[7])<<24 | int(b[4])<<16 | int(b[5])<<8 | int(b[6])})
+		}
+		b = b[min(11+size+4, len(b)):]
+	}
+	return tags
+}
+
+func TestNginxThatStopsReading(t *testing.T) {
+	server := peers.StartRTMPServer(t)
+	cfg := testConfig()
+	cfg.WriteTimeout = time.Second
+	r := newRig(t, cfg)
+	stream := r.stream(t, "call3")
+	src := newSource(t, stream)
+	src.answer()
+	src.play(t)
+	p, err := r.Start(stream, Target{URL: server.URL("live"), Name: "call3"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	awaitStatus(t, p, StatusActive)
+	server.Pause(t)
+	start := time.Now()
+	awaitStatus(t, p, StatusLost)
+	t.Logf("noticed after %v", time.Since(start).Round(10*time.Millisecond))
+	server.Resume(t)
+	awaitStatus(t, p, StatusActive)
+	if err := p.Terminate(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNginxRefuses(t *testing.T) {
+	server := peers.StartRTMPServer(t)
+	r := newRig(t, testConfig())
+	stream := r.stream(t, "call4")
+	src := newSource(t, stream)
+	src.answer()
+	src.play(t)
+	for name, url := range map[string]string{
+		"publishing denied": server.URL("nopub"),
+		"wrong key":         server.URL("secret") + "?key=forgotten-word",
+		"no such app":       server.URL("nothing"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			var seen states
+			p, err := r.Start(stream, Target{URL: url, Name: "call4", OnState: seen.add})
+			if err != nil {
+				t.Fatal(err)
+			}
+			awaitStatus(t, p, StatusFailed)
+			peers.Eventually(t, "another try", eventually, func() bool { return p.stats().Retries >= 2 })
+			if err := p.Terminate(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if got := seen.all(); !slices.Equal(got, []string{StatusFailed}) {
+				t.Errorf("states %v", got)
+			}
+			t.Log(p.att.Err())
+		})
+	}
+	if strings.Contains(r.log.String(), "forgotten-word") {
+		t.Error("the key of the URL is in the log")
+	}
+}
+
+func TestNginxTakesTheKey(t *testing.T) {
+	server := peers.StartRTMPServer(t)
+	r := newRig(t, testConfig())
+	stream := r.stream(t, "call5")
+	src := newSource(t, stream)
+	src.answer()
+	src.play(t)
+	inName, err := r.Start(stream, Target{URL: server.URL("secret") + "/plain?key=letmein", FullURL: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	awaitStatus(t, inName, StatusActive)
+	peers.Eventually(t, "plain is published", eventually, func() bool { return server.Publishing(t, "plain") })
+	if n := inName.Name(); n != "call5" {
+		t.Errorf("a full URL's push is named %q", n)
+	}
+	if strings.Contains(r.log.String(), "letmein") {
+		t.Error("the key is in the log")
+	}
+}
+
+func TestNginxByTLS(t *testing.T) {
+	server := peers.StartRTMPServer(t)
+	proxy := httptest.NewUnstartedServer(nil) // for its certificate, which names 127.0.0.1
+	proxy.StartTLS()
+	cert := proxy.TLS.Certificates[0]
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: proxy.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	proxy.Close()
+	port := tlsProxy(t, cert, server.Port)
+	url := fmt.Sprintf("rtmps://127.0.0.1:%d/live", port)
+
+	strict := newRig(t, testConfig())
+	stream := strict.stream(t, "call6")
+	newSource(t, stream).answer()
+	p, err := strict.Start(stream, Target{URL: url, Name: "call6"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	src := newSource(t, stream)
+	src.video, src.audio = stream.Tracks()[1], stream.Tracks()[0]
+	src.play(t)
+	awaitStatus(t, p, StatusFailed)
+	if err := p.att.Err(); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("an unknown certificate gives %v", err)
+	}
+
+	cfg := testConfig()
+	cfg.CAFile = ca
+	trusting := newRig(t, cfg)
+	stream = trusting.stream(t, "call7")
+	src = newSource(t, stream)
+	src.answer()
+	src.play(t)
+	if p, err = trusting.Start(stream, Target{URL: url, Name: "call7"}); err != nil {
+		t.Fatal(err)
+	}
+	awaitStatus(t, p, StatusActive)
+	peers.Eventually(t, "published", eventually, func() bool { return server.Publishing(t, "rtmp_call7") })
+}
+
+// tlsProxy takes TLS connections and passes them on to a port of 127.0.0.1.
+func tlsProxy(t *testing.T, cert tls.Certificate, to int) (port int) {
+	t.Helper()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer in.Close()
+				out, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", to))
+				if err != nil {
+					return
+				}
+				defer out.Close()
+				wg.Go(func() { io.Copy(in, out); in.Close() })
+				io.Copy(out, in)
+			})
+		}
+	})
+	t.Cleanup(func() { l.Close(); wg.Wait() })
+	return l.Addr().(*net.TCPAddr).Port
+}

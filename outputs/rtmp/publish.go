@@ -69,7 +69,31 @@ func (d *dialer) attempt(ctx context.Context, a *address, flashVer, params strin
 	}
 	c.timeout = d.writeTimeout
 	c.run()
+	if err := c.settle(ctx); err != nil {
+		c.close(ctx)
+		return nil, err
+	}
 	return c, nil
+}
+
+// settleTime is how long a server gets to take its consent back. Some (nginx
+// with "deny publish") say Publish.Start and hang up at once; without this
+// such a push would be ACTIVE and LOST by turns instead of FAILED. The refusal
+// follows the consent directly, so this need not cover the way to the server.
+const settleTime = 200 * time.Millisecond
+
+// settle returns an error if the server ends the connection within settleTime.
+func (c *conn) settle(ctx context.Context) error {
+	t := time.NewTimer(settleTime)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-c.done:
+		return fmt.Errorf("the server consented to the publishing and ended it: %w", c.failed())
+	}
 }
 
 // cause prefers the reason of an ended ctx to the I/O error that followed from it.
