@@ -1,0 +1,88 @@
+// Package web holds the pages people open: the player and a landing page.
+// They are embedded, need no build step and load nothing from elsewhere.
+package web
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+)
+
+//go:embed assets
+var assets embed.FS
+
+// policy forbids everything the pages do not need (Content Security Policy
+// Level 3). Media Source playback needs blob: in media-src. The player may be
+// shown in a frame of any page, the landing page in none.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob:; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'self'; frame-ancestors "
+
+// files maps what is served to the embedded file. All names are exact, so that
+// a stream called "player" keeps its HLS address.
+var files = map[string]string{
+	"/player":                       "player.html",
+	"/player/player.js":             "player.js",
+	"/player/whep.js":               "whep.js",
+	"/player/hls.js":                "hls.js",
+	"/player/index.js":              "index.js",
+	"/player/lineout.css":           "lineout.css",
+	"/player/icon.svg":              "icon.svg",
+	"/player/vendor/hls.min.js":     "vendor/hls.min.js",
+	"/player/vendor/LICENSE.hls.js": "vendor/LICENSE.hls.js",
+}
+
+var types = map[string]string{".html": "text/html;charset=UTF-8", ".js": "text/javascript;charset=UTF-8", ".css": "text/css;charset=UTF-8",
+	".svg": "image/svg+xml", "": "text/plain;charset=UTF-8"}
+
+// Routes returns the handlers by http.ServeMux pattern. It fails only if the
+// binary was built without a file it names.
+func Routes() (map[string]http.Handler, error) {
+	out := map[string]http.Handler{}
+	for route, name := range files {
+		h, err := embedded(name, "*")
+		if err != nil {
+			return nil, err
+		}
+		out[route] = h
+	}
+	return out, nil
+}
+
+// Index returns the landing page.
+func Index() (http.Handler, error) { return embedded("index.html", "'none'") }
+
+// embedded serves one embedded file with a validator, so that a browser asks again
+// but does not load again.
+func embedded(name, frames string) (http.Handler, error) {
+	data, err := assets.ReadFile("assets/" + name)
+	if err != nil {
+		return nil, fmt.Errorf("page %s is not in this binary: %w", name, err)
+	}
+	sum := sha256.Sum256(data)
+	etag := `"` + hex.EncodeToString(sum[:8]) + `"`
+	kind := types[path.Ext(name)]
+	if strings.Contains(name, "LICENSE") {
+		kind = types[""]
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "pages are read with GET", http.StatusMethodNotAllowed)
+			return
+		}
+		h := w.Header()
+		h.Set("Content-Type", kind)
+		h.Set("ETag", etag)
+		h.Set("Cache-Control", "no-cache")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Content-Security-Policy", policy+frames)
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
+	}), nil
+}
