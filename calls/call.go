@@ -1,0 +1,277 @@
+package calls
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"lineout/api/fault"
+	"lineout/calls/leg"
+	"lineout/pipeline"
+)
+
+// call is one call made by REST. Its goroutine owns the state machine; REST and
+// the leg only send it events.
+type call struct {
+	m       *Manager
+	req     Request
+	created time.Time
+	log     *slog.Logger
+	stream  *pipeline.Stream
+	leg     leg.Leg
+	push    Push
+	tap     *tap
+
+	ctx    context.Context // ends when the call has ended
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	endOnce sync.Once
+	endWith chan leg.Cause // capacity 1: somebody on our side wants the end
+
+	order sync.Mutex // held over a change and its announcement, so that observers see changes in order
+
+	mu      sync.Mutex // guards what follows
+	info    Info
+	hanging bool // the end was asked for on our side
+	md      leg.Media
+}
+
+func newCall(m *Manager, r Request) *call {
+	caller := r.Caller
+	if caller == "" {
+		caller = r.SIPLogin
+	}
+	visible := r.VisibleName
+	if visible == "" {
+		visible = caller
+	}
+	c := &call{m: m, req: r, created: time.Now(), done: make(chan struct{}), endWith: make(chan leg.Cause, 1),
+		log: m.d.Log.With("call", r.CallID)}
+	c.ctx, c.cancel = context.WithCancel(m.ctx)
+	c.info = Info{Custom: r.Custom, NodeID: m.d.NodeID, AppKey: r.AppKey, CallID: r.CallID, Status: Pending,
+		RTMPURL: maskURL(r.RTMPURL), RTMPStream: r.RTMPStream, StreamName: r.ToStream,
+		Caller: caller, Callee: r.Callee, HasAudio: r.HasAudio, HasVideo: r.HasVideo,
+		VisibleName: visible, MediaProvider: "Flash"}
+	if r.RTMPURL != "" {
+		c.info.RTMPStreamStatus = RTMPWait
+	} else {
+		c.info.RTMPURL = ""
+	}
+	return c
+}
+
+// claimStream reserves the stream's name. A call that names none gets one
+// after its callId, which is unique.
+func (c *call) claimStream() error {
+	name := c.req.ToStream
+	if name == "" {
+		name = c.req.CallID
+		if err := checkStreamName("callId (which names the stream when toStream is missing)", name); err != nil {
+			return err
+		}
+	}
+	s, err := c.m.d.Streams.Create(name, pipeline.Meta{AppKey: c.req.AppKey, Login: c.req.SIPLogin,
+		CallID: c.req.CallID, Provider: "SIP"})
+	switch {
+	case errors.Is(err, pipeline.ErrNameInUse):
+		return fault.New(fault.Conflict, "toStream %q: %w", name, err)
+	case err != nil:
+		return fault.New(fault.Unavailable, "create stream %q: %w", name, err)
+	}
+	c.stream = s
+	c.info.MediaSessionID = s.ID()
+	return nil
+}
+
+// start makes the leg and the push and starts the call's goroutine.
+func (c *call) start() error {
+	r := c.req
+	if r.RTMPURL != "" {
+		if c.m.d.StartPush == nil {
+			return fault.New(fault.BadRequest, "rtmpUrl is given but this server has no RTMP output")
+		}
+		p, err := c.m.d.StartPush(c.stream, r.RTMPURL, r.RTMPStream, c.setRTMP)
+		if err != nil {
+			c.cancel()
+			return err
+		}
+		c.push = p
+	}
+	l, err := c.m.d.Dialer.Dial(c.ctx, leg.Request{CallID: r.CallID, Callee: r.Callee, Caller: r.Caller,
+		DisplayName: r.VisibleName, Login: r.SIPLogin, AuthName: r.SIPAuthName, Password: r.SIPPassword,
+		Domain: r.SIPDomain, Proxy: r.SIPProxy, Port: r.SIPPort, Register: r.Register,
+		SendAudio: r.HasAudio, SendVideo: r.HasVideo, ToRTMP: r.RTMPURL != ""})
+	if err != nil {
+		c.log.Warn("call could not be started", "callee", r.Callee, "err", err)
+		c.cancel()
+		return err
+	}
+	c.leg = l
+	c.log.Info("call started", "callee", r.Callee, "caller", c.info.Caller, "stream", c.stream.Name(),
+		"register", r.Register, "rtmp", c.info.RTMPURL)
+	go c.run()
+	return nil
+}
+
+// Info is a snapshot.
+func (c *call) Info() Info {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.info
+}
+
+func (c *call) media() leg.Media {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.md
+}
+
+func (c *call) ending() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.hanging || c.info.Status.Final()
+}
+
+// end asks the call to end; only the first cause counts. It does not wait.
+func (c *call) end(cause leg.Cause) {
+	c.endOnce.Do(func() {
+		c.mu.Lock()
+		c.hanging = true
+		c.mu.Unlock()
+		c.endWith <- cause
+	})
+}
+
+// run is the call's goroutine.
+func (c *call) run() {
+	defer c.m.release(c)
+	defer close(c.done)
+	defer c.cancel()
+	defer c.stopTap()
+	defer func() {
+		if r := recover(); r != nil {
+			c.log.Error("call panicked and is ended", "panic", r, "stack", string(debug.Stack()))
+			c.finish(Failed, leg.Event{Cause: leg.Cause{Kind: leg.Internal, Text: fmt.Sprintf("internal error: %v", r)}})
+			c.hangup(leg.Cause{Local: true, Kind: leg.Internal, Text: "internal error"})
+		}
+	}()
+	closing := c.stream.Closing()
+	for {
+		select {
+		case e, ok := <-c.leg.Events():
+			if !ok {
+				return
+			}
+			if c.handle(e) {
+				return
+			}
+		case cause := <-c.endWith:
+			c.hangup(cause)
+		case <-closing:
+			closing = nil
+			c.end(leg.Cause{Local: true, Text: c.stream.Reason()})
+		case <-c.tapFailed():
+			c.end(leg.Cause{Local: true, Kind: leg.Internal, Text: "media could not be received"})
+		}
+	}
+}
+
+// hangup tells the leg to end; Ended follows on its events. The stream ends at
+// once, so that its files are finished while the BYE travels.
+func (c *call) hangup(cause leg.Cause) {
+	c.stopTap()
+	c.stream.Close(c.closeReason())
+	ctx, cancel := context.WithTimeout(c.ctx, c.m.d.HangupTimeout)
+	defer cancel()
+	if err := c.leg.Hangup(ctx, cause); err != nil {
+		c.log.Warn("hang up", "err", err)
+	}
+}
+
+// handle takes one event and reports true after the last.
+func (c *call) handle(e leg.Event) bool {
+	if e.Type == leg.DTMFReceived {
+		c.log.Info("digit received", "digit", e.Digit)
+		return false
+	}
+	c.mu.Lock()
+	from := c.info.Status
+	hanging := c.hanging
+	c.mu.Unlock()
+	to, ok := next(from, e)
+	if e.Type == leg.Ended {
+		c.finish(to, e)
+		return true
+	}
+	if !ok {
+		return false
+	}
+	if e.Type == leg.Answered && !hanging {
+		if err := c.startTap(e.Media); err != nil {
+			c.end(leg.Cause{Local: true, Kind: leg.NoCommonCodecs, Text: err.Error()})
+		}
+		c.m.mu.Lock()
+		c.m.established++
+		c.m.mu.Unlock()
+	}
+	c.update(func(i *Info) {
+		i.Status = to
+		if e.Code != 0 {
+			i.SIPStatus = e.Code
+		}
+	})
+	c.log.Info("call status", "status", to, "sip", e.Code)
+	return false
+}
+
+// finish records the end and says it once, with its cause.
+func (c *call) finish(to Status, e leg.Event) {
+	c.update(func(i *Info) {
+		i.Status, i.Cause = to, e.Cause
+		if e.Cause.Code != 0 {
+			i.SIPStatus = e.Cause.Code
+		}
+	})
+	lvl := slog.LevelInfo
+	if to != Finish {
+		lvl = slog.LevelWarn
+		c.m.mu.Lock()
+		c.m.rejected++
+		c.m.mu.Unlock()
+	}
+	c.log.Log(context.Background(), lvl, "call ended", "status", to, "sip", e.Cause.Code, "cause", e.Cause.Text,
+		"by_us", e.Cause.Local, "seconds", int(time.Since(c.created).Seconds()))
+}
+
+func (c *call) update(change func(*Info)) {
+	c.order.Lock()
+	defer c.order.Unlock()
+	c.mu.Lock()
+	change(&c.info)
+	info := c.info
+	c.mu.Unlock()
+	if c.m.d.Observe != nil {
+		c.m.d.Observe(info)
+	}
+}
+
+// setRTMP records the push's status (S2-28); the call lives on whatever it is.
+func (c *call) setRTMP(status string) {
+	if c.Info().Status.Final() {
+		return
+	}
+	c.update(func(i *Info) { i.RTMPStreamStatus = status })
+}
+
+// closeReason is what players of the stream are told.
+func (c *call) closeReason() string {
+	if r := c.stream.Reason(); r != "" {
+		return r
+	}
+	return "Stopped by publisher stop"
+}

@@ -1,0 +1,304 @@
+package calls
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sort"
+	"sync"
+	"time"
+
+	"lineout/api/fault"
+	"lineout/calls/leg"
+	"lineout/codecs"
+	"lineout/pipeline"
+	"lineout/pipeline/rtpin"
+)
+
+// Push is a running RTMP push that belongs to a call.
+type Push interface{ Stop() }
+
+// Deps are the parts a call is made of.
+type Deps struct {
+	Dialer  leg.Dialer
+	Streams *pipeline.Hub
+	Codecs  *codecs.Table
+	RTPIn   rtpin.Config
+	// StartPush starts the push of rtmpUrl and rtmpStream (S2-10); onStatus gets
+	// one of the four values of S2-28 and must not be called before it returns.
+	// Nil: this build pushes nowhere.
+	StartPush func(s *pipeline.Stream, url, name string, onStatus func(string)) (Push, error)
+	// Observe is told of every change of a call, in order per call. It must not
+	// block. Nil: nobody listens.
+	Observe func(Info)
+	// NodeID names this server in notifications.
+	NodeID string
+	Log    *slog.Logger
+	// FailedLinger is how long a call that failed can still be found with its
+	// status and SIP code; 0 means 10 s. A call that ended well is gone at once.
+	FailedLinger time.Duration
+	// HangupTimeout bounds how long a BYE may take; 0 means 3 s.
+	HangupTimeout time.Duration
+}
+
+// target is an RTMP destination, which one call at a time may own (S2-7).
+type target struct{ url, name string }
+
+// Manager owns all calls. Safe for concurrent use.
+type Manager struct {
+	d Deps
+
+	mu      sync.Mutex
+	calls   map[string]*call
+	targets map[target]*call
+	failed  map[string]failedCall
+	ctx     context.Context // of Run; nil before it
+	stopped bool
+	wg      sync.WaitGroup // one count per call's goroutine
+
+	started, established, rejected uint64
+}
+
+type failedCall struct {
+	info  Info
+	until time.Time
+}
+
+// NewManager makes a manager; calls can be made once Run runs.
+func NewManager(d Deps) *Manager {
+	if d.FailedLinger <= 0 {
+		d.FailedLinger = 10 * time.Second
+	}
+	if d.HangupTimeout <= 0 {
+		d.HangupTimeout = 3 * time.Second
+	}
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Manager{d: d, calls: map[string]*call{}, targets: map[target]*call{}, failed: map[string]failedCall{}}
+}
+
+// Run waits for ctx, then refuses new calls, says BYE to every call and waits
+// for all of them to end.
+func (m *Manager) Run(ctx context.Context) error {
+	m.mu.Lock()
+	m.ctx = context.WithoutCancel(ctx) // calls end by BYE, not by being cut off
+	m.mu.Unlock()
+	<-ctx.Done()
+	m.mu.Lock()
+	m.stopped = true
+	live := make([]*call, 0, len(m.calls))
+	for _, c := range m.calls {
+		live = append(live, c)
+	}
+	m.mu.Unlock()
+	if len(live) > 0 {
+		m.d.Log.Info("hanging up all calls", "calls", len(live))
+	}
+	for _, c := range live {
+		c.end(leg.Cause{Local: true, Text: "server shutdown"})
+	}
+	m.wg.Wait()
+	return nil
+}
+
+// Startup makes a call. It returns as soon as the names are reserved and the
+// leg exists, before anything is dialled (S4-4). Its errors carry the class
+// the REST API answers with (package fault).
+func (m *Manager) Startup(_ context.Context, r Request) error {
+	if err := r.validate(); err != nil {
+		return err
+	}
+	c, err := m.reserve(r)
+	if err != nil {
+		return err
+	}
+	if err := c.start(); err != nil {
+		m.release(c)
+		return err
+	}
+	return nil
+}
+
+// reserve claims the call's id, its RTMP target and its stream name, or none.
+func (m *Manager) reserve(r Request) (*call, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ctx == nil || m.stopped {
+		return nil, fault.New(fault.Unavailable, "the server is shutting down and takes no new calls")
+	}
+	if m.calls[r.CallID] != nil {
+		return nil, fault.New(fault.Conflict, "a call with callId %q exists already (S2-8): choose another or end it first", r.CallID)
+	}
+	t := target{r.RTMPURL, r.RTMPStream}
+	if r.RTMPURL != "" && m.targets[t] != nil {
+		return nil, fault.New(fault.Conflict, "call %q is pushed to this rtmpUrl and rtmpStream already", m.targets[t].req.CallID)
+	}
+	c := newCall(m, r)
+	if err := c.claimStream(); err != nil {
+		return nil, err
+	}
+	m.calls[r.CallID] = c
+	if r.RTMPURL != "" {
+		m.targets[t] = c
+	}
+	delete(m.failed, r.CallID)
+	m.wg.Add(1)
+	m.started++
+	return c, nil
+}
+
+// release gives up what reserve claimed and ends the call's stream.
+func (m *Manager) release(c *call) {
+	c.stream.Close(c.closeReason())
+	info := c.Info()
+	m.mu.Lock()
+	delete(m.calls, c.req.CallID)
+	if t := (target{c.req.RTMPURL, c.req.RTMPStream}); m.targets[t] == c {
+		delete(m.targets, t)
+	}
+	now := time.Now()
+	for id, f := range m.failed {
+		if now.After(f.until) {
+			delete(m.failed, id)
+		}
+	}
+	if (info.Status == Failed || info.Status == Busy) && len(m.failed) < 10000 {
+		m.failed[info.CallID] = failedCall{info, now.Add(m.d.FailedLinger)}
+	}
+	m.mu.Unlock()
+	m.wg.Done()
+}
+
+// Find lists the calls that match, oldest first. A call that was terminated
+// is not listed; one that failed is for FailedLinger.
+func (m *Manager) Find(f Filter) []Info {
+	m.mu.Lock()
+	var l []*call
+	for _, c := range m.calls {
+		l = append(l, c)
+	}
+	var infos []Info
+	now := time.Now()
+	for _, x := range m.failed {
+		if now.Before(x.until) && f.match(x.info) {
+			infos = append(infos, x.info)
+		}
+	}
+	m.mu.Unlock()
+	sort.Slice(l, func(i, j int) bool { return l[i].created.Before(l[j].created) })
+	for _, c := range l {
+		if c.ending() {
+			continue
+		}
+		if info := c.Info(); f.match(info) {
+			infos = append(infos, info)
+		}
+	}
+	return infos
+}
+
+func (f Filter) match(i Info) bool {
+	return (f.CallID == "" || f.CallID == i.CallID) && (f.Callee == "" || f.Callee == i.Callee) &&
+		(f.RTMPURL == "" || f.RTMPURL == i.RTMPURL) && (f.Status == "" || f.Status == string(i.Status)) &&
+		(f.StreamName == "" || f.StreamName == i.StreamName)
+}
+
+func (m *Manager) get(id string) (*call, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c := m.calls[id]; c != nil && !c.ending() {
+		return c, nil
+	}
+	return nil, fault.New(fault.NotFound, "there is no call with callId %q", id)
+}
+
+// Terminate ends a call: CANCEL before the answer, BYE after it (S2-15). It
+// waits for the call's end, at most for HangupTimeout.
+func (m *Manager) Terminate(ctx context.Context, id string) error {
+	c, err := m.get(id)
+	if err != nil {
+		return err
+	}
+	c.end(leg.Cause{Local: true, Text: "terminated by REST"})
+	t := time.NewTimer(m.d.HangupTimeout)
+	defer t.Stop()
+	select {
+	case <-c.done:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// SendDTMF sends digits to the other party (S2-16). how is RFC2833 (also the
+// default), INFO or INFO_RELAY.
+func (m *Manager) SendDTMF(ctx context.Context, id, digits, how string) error {
+	c, err := m.get(id)
+	if err != nil {
+		return err
+	}
+	d := leg.DTMF(how)
+	switch d {
+	case "":
+		d = leg.RFC4733
+	case leg.RFC4733, leg.INFO, leg.INFORelay:
+	default:
+		return fault.New(fault.BadRequest, "type %q is not one of RFC2833, INFO, INFO_RELAY", how)
+	}
+	if digits == "" || len(digits) > 64 {
+		return fault.New(fault.BadRequest, "dtmf must hold 1 to 64 digits")
+	}
+	for _, ch := range digits {
+		switch {
+		case ch >= '0' && ch <= '9', ch == '*', ch == '#', ch >= 'A' && ch <= 'D', ch >= 'a' && ch <= 'd':
+		default:
+			return fault.New(fault.BadRequest, "dtmf %q holds a character that is no digit (0-9 * # A-D)", digits)
+		}
+	}
+	if st := c.Info().Status; st != Established && st != Hold {
+		return fault.New(fault.Internal, "call %q is %s: digits can be sent once it is ESTABLISHED", id, st)
+	}
+	if err := c.leg.SendDTMF(ctx, digits, d); err != nil {
+		var f *fault.Error
+		if errors.As(err, &f) {
+			return err
+		}
+		return fault.New(fault.Internal, "send dtmf on call %q: %w", id, err)
+	}
+	return nil
+}
+
+// Counts are totals since the start, and the number of calls now by status.
+type Counts struct {
+	Started, Established, Failed uint64
+	ByStatus                     map[Status]int
+}
+
+// Counts returns the manager's counters.
+func (m *Manager) Counts() Counts {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := Counts{Started: m.started, Established: m.established, Failed: m.rejected, ByStatus: map[Status]int{}}
+	for _, c := range m.calls {
+		n.ByStatus[c.Info().Status]++
+	}
+	return n
+}
+
+// Media lists the RTP counters of each call, by call id.
+func (m *Manager) Media() map[string][]leg.Stats {
+	m.mu.Lock()
+	l := make([]*call, 0, len(m.calls))
+	for _, c := range m.calls {
+		l = append(l, c)
+	}
+	m.mu.Unlock()
+	out := map[string][]leg.Stats{}
+	for _, c := range l {
+		if md := c.media(); md != nil {
+			out[c.req.CallID] = md.Stats()
+		}
+	}
+	return out
+}

@@ -1,0 +1,271 @@
+package calls
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"lineout/calls/leg"
+	"lineout/media"
+	"lineout/pipeline"
+	"lineout/pipeline/rtpin"
+)
+
+const (
+	// tapQueue bounds the packets between the sockets and the tap: a second and
+	// more of video. On overflow the newest is dropped and counted; the jitter
+	// buffer then treats it as lost.
+	tapQueue = 2048
+	// keyframeGap is the shortest time between two requests for a key frame,
+	// keyframeAgain the wait after which an unanswered one is repeated, and
+	// keyframeTries how often.
+	keyframeGap   = 300 * time.Millisecond
+	keyframeAgain = time.Second
+	keyframeTries = 10
+)
+
+// tap turns what a leg receives into the call's stream. One goroutine does it
+// all, so that synchronisation needs no locks.
+type tap struct {
+	c      *call
+	log    *slog.Logger
+	md     leg.Media
+	stream *pipeline.Stream
+	in     *rtpin.Input
+	tracks []*media.Track
+	queue  chan leg.Packet
+
+	wantKey atomic.Bool   // somebody asked for a key frame
+	wake    chan struct{} // capacity 1
+	askedAt time.Time
+	tries   int
+
+	cancel  context.CancelFunc
+	done    chan struct{}
+	failed  chan struct{} // closed when the sockets failed
+	dropped atomic.Uint64
+	stats   atomic.Pointer[rtpin.Stats]
+}
+
+// errNoMedia says that the answer left nothing to receive.
+var errNoMedia = errors.New("the answer holds no audio or video section with a codec this server knows")
+
+// startTap declares the stream's tracks from the answer and starts receiving.
+func (c *call) startTap(md leg.Media) error {
+	if c.tap != nil || md == nil {
+		return nil
+	}
+	c.mu.Lock()
+	c.md = md
+	c.mu.Unlock()
+	t := &tap{c: c, log: c.log, md: md, stream: c.stream, queue: make(chan leg.Packet, tapQueue),
+		wake: make(chan struct{}, 1), done: make(chan struct{}), failed: make(chan struct{})}
+	t.in = rtpin.NewInput(c.m.d.RTPIn, time.Now())
+	for _, info := range md.Tracks() {
+		if err := t.addTrack(info); err != nil {
+			return err
+		}
+	}
+	if len(t.tracks) == 0 {
+		return errNoMedia
+	}
+	for _, tr := range t.tracks {
+		c.stream.AddTrack(tr)
+	}
+	c.stream.SetReady()
+	ctx, cancel := context.WithCancel(c.ctx)
+	t.cancel = cancel
+	c.tap = t
+	go t.run(ctx)
+	return nil
+}
+
+// addTrack maps one negotiated section onto a track of its preferred codec.
+func (t *tap) addTrack(info leg.TrackInfo) error {
+	if !info.Receive {
+		return nil
+	}
+	formats := map[uint8]rtpin.Format{}
+	var first *leg.Format
+	for i, f := range info.Formats {
+		codec := t.c.m.d.Codecs.Get(f.Codec)
+		if codec == nil {
+			continue
+		}
+		if first == nil {
+			first = &info.Formats[i]
+		}
+		formats[f.PayloadType] = rtpin.Format{Codec: codec, ClockRate: f.ClockRate, Fmtp: f.Fmtp}
+	}
+	if first == nil {
+		return nil
+	}
+	tr := &media.Track{ID: info.Kind.String(), Kind: info.Kind, Codec: first.Codec,
+		ClockRate: first.ClockRate, Channels: first.Channels}
+	if info.Kind == media.Video {
+		tr.RequestKeyframe = t.requestKeyframe
+	}
+	if err := t.in.AddTrack(rtpin.TrackSpec{Track: tr, Formats: formats, Expected: true}); err != nil {
+		return fmt.Errorf("receive %s: %w", info.Kind, err)
+	}
+	t.tracks = append(t.tracks, tr)
+	t.log.Info("receiving", "track", tr.ID, "codec", tr.Codec, "payload_type", first.PayloadType)
+	return nil
+}
+
+// requestKeyframe is safe from any goroutine; the tap's own does the asking.
+func (t *tap) requestKeyframe() {
+	if t.wantKey.CompareAndSwap(false, true) {
+		t.poke()
+	}
+}
+
+func (t *tap) poke() {
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (c *call) stopTap() {
+	if c.tap != nil {
+		c.tap.cancel()
+		<-c.tap.done
+	}
+}
+
+func (c *call) tapFailed() <-chan struct{} {
+	if c.tap == nil {
+		return nil
+	}
+	return c.tap.failed
+}
+
+// run receives until ctx ends, then hands on what the buffers still hold.
+func (t *tap) run(ctx context.Context) {
+	defer close(t.done)
+	defer t.cancel()
+	received := make(chan error, 1)
+	go func() { received <- t.md.Run(ctx, t.receive) }()
+	defer func() {
+		if r := recover(); r != nil {
+			t.log.Error("media receiver panicked, the call ends", "panic", r, "stack", string(debug.Stack()))
+			close(t.failed)
+		}
+		t.cancel()
+		<-received
+	}()
+	if err := t.loop(ctx, received); err != nil {
+		t.log.Error("receive media", "err", err)
+		close(t.failed)
+	}
+}
+
+func (t *tap) loop(ctx context.Context, received chan error) error {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	lastStats := time.Time{}
+	for {
+		now := time.Now()
+		next := t.in.Poll(now, t.emit)
+		next = t.askKeyframe(now, next)
+		if now.Sub(lastStats) >= time.Second {
+			lastStats = now
+			st := t.in.Stats()
+			t.stats.Store(&st)
+		}
+		var due <-chan time.Time
+		if !next.IsZero() {
+			timer.Reset(max(time.Until(next), 0))
+			due = timer.C
+		}
+		select {
+		case p := <-t.queue:
+			t.take(p)
+			t.drain()
+		case <-due:
+		case <-t.wake:
+		case err := <-received:
+			received <- err // run waits for it too
+			t.in.Flush(time.Now(), t.emit)
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		case <-ctx.Done():
+			t.drain()
+			t.in.Flush(time.Now(), t.emit)
+			st := t.in.Stats()
+			t.stats.Store(&st)
+			return nil
+		}
+	}
+}
+
+// receive is called by the sockets' goroutines.
+func (t *tap) receive(p leg.Packet) {
+	select {
+	case t.queue <- p:
+	default:
+		t.dropped.Add(1)
+	}
+}
+
+// drain takes what is queued without waiting.
+func (t *tap) drain() {
+	for range tapQueue {
+		select {
+		case p := <-t.queue:
+			t.take(p)
+		default:
+			return
+		}
+	}
+}
+
+func (t *tap) take(p leg.Packet) {
+	if p.RTP != nil {
+		t.in.PushRTP(p.Kind, p.RTP, p.At)
+	} else {
+		t.in.PushRTCP(p.Kind, p.RTCP, p.At)
+	}
+}
+
+func (t *tap) emit(f *media.Frame) {
+	if f.Key && f.Track.Kind == media.Video {
+		t.wantKey.Store(false)
+		t.tries = 0
+	}
+	t.stream.Write(f)
+}
+
+// askKeyframe sends the request that is due and returns when to look again.
+func (t *tap) askKeyframe(now, next time.Time) time.Time {
+	if !t.wantKey.Load() {
+		return next
+	}
+	wait := keyframeGap
+	if t.tries > 0 {
+		wait = keyframeAgain
+	}
+	at := t.askedAt.Add(wait)
+	if !now.Before(at) {
+		if t.tries++; t.tries > keyframeTries {
+			t.log.Warn("the other party sends no key frame although asked", "times", keyframeTries)
+			t.wantKey.Store(false)
+			t.tries = 0
+			return next
+		}
+		t.askedAt = now
+		t.md.RequestKeyframe()
+		at = now.Add(keyframeAgain)
+	}
+	if next.IsZero() || at.Before(next) {
+		return at
+	}
+	return next
+}

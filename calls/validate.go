@@ -1,0 +1,107 @@
+package calls
+
+import (
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"lineout/api/fault"
+)
+
+// Limits on what a request may carry; longer values are refused, not cut.
+const (
+	maxName = 255  // stream names become file names and URL path segments
+	maxText = 1024 // anything else
+)
+
+// validate checks a request before anything is reserved. Messages name the key
+// as the REST API spells it.
+func (r *Request) validate() error {
+	for _, f := range []struct{ key, value string }{
+		{"callId", r.CallID}, {"callee", r.Callee}, {"sipLogin", r.SIPLogin},
+	} {
+		if strings.TrimSpace(f.value) == "" {
+			return fault.New(fault.BadRequest, "%s is missing: it is needed to make a call", f.key)
+		}
+	}
+	for _, f := range []struct{ key, value string }{
+		{"callId", r.CallID}, {"callee", r.Callee}, {"caller", r.Caller}, {"visibleName", r.VisibleName},
+		{"sipLogin", r.SIPLogin}, {"sipAuthenticationName", r.SIPAuthName}, {"sipPassword", r.SIPPassword},
+		{"sipDomain", r.SIPDomain}, {"sipOutboundProxy", r.SIPProxy}, {"appKey", r.AppKey},
+		{"toStream", r.ToStream}, {"rtmpUrl", r.RTMPURL}, {"rtmpStream", r.RTMPStream},
+	} {
+		if len(f.value) > maxText || !utf8.ValidString(f.value) || strings.ContainsFunc(f.value, control) {
+			return fault.New(fault.BadRequest, "%s is longer than %d bytes, not UTF-8, or holds control characters", f.key, maxText)
+		}
+	}
+	for _, n := range []string{r.SIPLogin, r.SIPAuthName} {
+		if reserved(n) {
+			// The text is part of the API (S2-47).
+			return fault.New(fault.Internal, "SIP login or authentication name contains reserved symbols")
+		}
+	}
+	if strings.ContainsFunc(r.CallID, notCallID) {
+		return fault.New(fault.BadRequest, "callId %q holds characters a SIP Call-ID must not have (RFC 3261 section 25.1)", r.CallID)
+	}
+	if err := checkStreamName("toStream", r.ToStream); err != nil {
+		return err
+	}
+	if (r.RTMPURL == "") != (r.RTMPStream == "") {
+		return fault.New(fault.BadRequest, "rtmpUrl and rtmpStream belong together: give both or neither")
+	}
+	if r.SIPPort < 0 || r.SIPPort > 65535 {
+		return fault.New(fault.BadRequest, "sipPort %d is not a port number", r.SIPPort)
+	}
+	return nil
+}
+
+func checkStreamName(key, name string) error {
+	if len(name) > maxName {
+		return fault.New(fault.BadRequest, "%s is longer than %d bytes", key, maxName)
+	}
+	if name == "." || name == ".." {
+		return fault.New(fault.BadRequest, "%s must not be %q", key, name)
+	}
+	return nil
+}
+
+// reserved says whether a user part holds what RFC 3261 section 25.1 does not
+// allow there unescaped, or stands in angle brackets (S2-48).
+func reserved(user string) bool {
+	for i := 0; i < len(user); i++ {
+		c := user[i]
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case strings.IndexByte("-_.!~*'()&=+$,;?/", c) >= 0:
+		case c == '%' && i+2 < len(user) && hex(user[i+1]) && hex(user[i+2]):
+			i += 2
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+func hex(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
+}
+
+// notCallID is true for what the "word" rule of RFC 3261 does not hold; "@" joins two words.
+func notCallID(c rune) bool {
+	return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' ||
+		strings.ContainsRune("-.!%*_+`'~()<>:\\\"/[]?{}@", c))
+}
+
+func control(c rune) bool { return c < 0x20 || c == 0x7f }
+
+// maskURL hides the password of an address for listings and logs.
+func maskURL(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "(unreadable address)"
+	}
+	if u.User == nil {
+		return raw
+	}
+	return u.Redacted()
+}

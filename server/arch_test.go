@@ -1,0 +1,98 @@
+package server
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// imports is the whole table of who may import whom inside the project. A
+// pattern that ends in /... stands for the packages below it. Protocols are
+// kept apart by it: the core (media, codecs, pipeline) knows none, legs and
+// calls do not know each other's, and only the server knows all.
+var imports = map[string][]string{
+	"media":               {},
+	"codecs":              {"media"},
+	"codecs/internal/...": {"media", "codecs", "codecs/internal/..."},
+	"codecs/...":          {"media", "codecs", "codecs/..."},
+	"pipeline":            {"media", "codecs"},
+	"pipeline/rtpin":      {"media", "codecs"},
+	"pipeline/sinktest":   {"media", "codecs", "codecs/...", "pipeline"},
+	"outputs":             {"codecs", "pipeline"},
+	"outputs/...":         {"media", "codecs", "codecs/...", "pipeline", "outputs", "api/fault", "api/loose"},
+	"recorder":            {"media", "codecs", "codecs/...", "pipeline", "outputs", "api/fault", "api/loose"},
+	"recorder/...":        {"media", "codecs", "codecs/...", "recorder/..."},
+	"calls/leg":           {"media"},
+	"calls/sip":           {"media", "codecs", "codecs/...", "calls/leg", "api/fault"},
+	"calls":               {"media", "codecs", "calls/leg", "pipeline", "pipeline/rtpin", "api/fault"},
+	"api/fault":           {},
+	"api/loose":           {},
+	"api/rest":            {"media", "pipeline", "outputs", "calls", "calls/leg", "api/fault", "api/loose"},
+	"api/admin":           {"media", "pipeline", "outputs", "calls", "api/fault", "api/loose"},
+	"api/ws":              {"media", "pipeline", "api/fault", "api/loose"},
+	"configs":             {},
+	"web":                 {},
+	"server":              {"..."},
+	"cmd/lineout":         {"configs", "server"},
+	"test/...":            {"..."},
+}
+
+func TestImportTable(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "lineout/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
+		f := strings.Fields(line)
+		pkg := strings.TrimPrefix(f[0], "lineout/")
+		allowed, ok := rule(pkg)
+		if !ok {
+			t.Errorf("package %s is not in the import table: decide what it may know", pkg)
+			continue
+		}
+		for _, imp := range f[1:] {
+			if dep, ours := strings.CutPrefix(imp, "lineout/"); ours && !slices.ContainsFunc(allowed, func(p string) bool { return match(p, dep) }) {
+				t.Errorf("%s imports %s, which the import table forbids", pkg, dep)
+			}
+		}
+	}
+}
+
+// rule is the most exact line for a package.
+func rule(pkg string) ([]string, bool) {
+	best, found := "", false
+	for p := range imports {
+		if match(p, pkg) && (!found || len(p) > len(best) || p == pkg) && best != pkg {
+			best, found = p, true
+		}
+	}
+	return imports[best], found
+}
+
+func match(pattern, pkg string) bool {
+	if pattern == "..." {
+		return true
+	}
+	if below, ok := strings.CutSuffix(pattern, "/..."); ok {
+		return strings.HasPrefix(pkg, below+"/")
+	}
+	return pattern == pkg
+}
+
+// The core must not know a protocol, not even by name.
+func TestCoreNamesNoProtocol(t *testing.T) {
+	for _, pkg := range []string{"media", "codecs", "pipeline", "pipeline/rtpin"} {
+		out, err := exec.Command("go", "list", "-f", `{{join .Imports " "}}`, "lineout/"+pkg).Output()
+		if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		for _, imp := range strings.Fields(string(out)) {
+			for _, bad := range []string{"webrtc", "sipgo", "rtmp", "gohlslib", "net/http", "websocket", "pion/sdp"} {
+				if strings.Contains(imp, bad) {
+					t.Errorf("%s imports %s", pkg, imp)
+				}
+			}
+		}
+	}
+}

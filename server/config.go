@@ -1,0 +1,105 @@
+// Package server builds lineout from its parts, serves its ports, and starts
+// and stops everything in order. It holds the one table of codecs and outputs.
+package server
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"lineout/api/rest"
+	"lineout/api/ws"
+	"lineout/calls/sip"
+	"lineout/pipeline/rtpin"
+)
+
+// Config are the server's own settings.
+type Config struct {
+	HTTPPort   int    `setting:"http.port" default:"8081" min:"0" max:"65535" doc:"Port of the REST API and web pages, 0 for none."`
+	LegacyPort int    `setting:"http.legacy_port" default:"9091" min:"0" max:"65535" doc:"Second port of the REST API, where older clients look for it, 0 for none."`
+	WSPort     int    `setting:"ws.port" default:"8080" min:"0" max:"65535" doc:"Port of the WebSocket the browser SDK connects to, 0 for none."`
+	HLSPort    int    `setting:"hls.port" default:"8082" min:"0" max:"65535" doc:"Port where players look for HLS, 0 for none."`
+	HTTPBind   string `setting:"http.address" default:"" doc:"Local address all HTTP ports listen on; empty means all addresses."`
+
+	LogLevel  string `setting:"log_level" default:"info" choices:"debug,info,warn,error" doc:"Least severity that is logged; debug shows SIP messages."`
+	LogFormat string `setting:"log_format" default:"text" choices:"text,json" doc:"Form of log lines."`
+
+	ShutdownTimeout time.Duration `setting:"shutdown_timeout" default:"15s" unit:"s" doc:"How long a stop may take to hang up calls and finish files."`
+	Debug           bool          `setting:"debug_endpoints" default:"false" doc:"Serve Go profiles below /debug/pprof/ to programs on this machine."`
+}
+
+// Validate checks what the tags cannot.
+func (c *Config) Validate() error {
+	if c.ShutdownTimeout <= 0 {
+		return fmt.Errorf("shutdown_timeout is %v: it must be more than 0", c.ShutdownTimeout)
+	}
+	ports := map[int]string{}
+	for _, p := range c.ports() {
+		if p.port == 0 {
+			continue
+		}
+		if other, dup := ports[p.port]; dup {
+			return fmt.Errorf("%s and %s are both %d: every port serves everything, so set one of them to 0", other, p.setting, p.port)
+		}
+		ports[p.port] = p.setting
+	}
+	if len(ports) == 0 {
+		return fmt.Errorf("http.port, http.legacy_port, ws.port and hls.port are all 0: nothing could reach the server")
+	}
+	return nil
+}
+
+type portSetting struct {
+	setting, use string
+	port         int
+}
+
+func (c *Config) ports() []portSetting {
+	return []portSetting{
+		{"http.port", "REST API, player page, WHEP", c.HTTPPort},
+		{"http.legacy_port", "REST API for older clients", c.LegacyPort},
+		{"ws.port", "WebSocket of the browser SDK", c.WSPort},
+		{"hls.port", "HLS", c.HLSPort},
+	}
+}
+
+// Logger makes the logger the settings ask for.
+func (c *Config) Logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(strings.ToUpper(c.LogLevel))); err != nil {
+		level = slog.LevelInfo
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// Settings are the settings of all parts, ready to be filled by package configs.
+type Settings struct {
+	Version string
+	Server  Config
+	SIP     sip.Config
+	RTPIn   rtpin.Config
+	REST    rest.Config
+	WS      ws.Config
+	// Outputs holds one settings struct per line of the output table.
+	Outputs []any
+}
+
+// NewSettings makes empty settings for every part of this build.
+func NewSettings(version string) *Settings {
+	s := &Settings{Version: version}
+	for _, k := range outputKinds() {
+		s.Outputs = append(s.Outputs, k.Config())
+	}
+	return s
+}
+
+// Sections lists the structs to fill, in the order of the documentation.
+func (s *Settings) Sections() []any {
+	return append([]any{&s.Server, &s.REST, &s.WS, &s.SIP, &s.RTPIn}, s.Outputs...)
+}

@@ -1,0 +1,36 @@
+package server
+
+import (
+	"lineout/codecs"
+	"lineout/codecs/aac"
+	"lineout/codecs/convert"
+	"lineout/codecs/g711"
+	"lineout/codecs/h264"
+	"lineout/codecs/opus"
+	"lineout/codecs/vp8"
+	"lineout/outputs"
+	"lineout/outputs/rtmp"
+	"lineout/outputs/webrtc"
+	"lineout/recorder"
+)
+
+// codecTable is where a codec is added: one line.
+func codecTable() *codecs.Table {
+	return codecs.NewTable([]codecs.Codec{
+		h264.Codec,
+		vp8.Codec,
+		opus.Codec,
+		g711.CodecPCMA,
+		g711.CodecPCMU,
+		aac.Codec,
+	}, convert.All())
+}
+
+// outputKinds is where an output is added: one line.
+func outputKinds() []outputs.Kind {
+	return []outputs.Kind{
+		webrtc.Kind,
+		rtmp.Kind(),
+		recorder.Kind,
+	}
+}

@@ -1,0 +1,143 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"time"
+)
+
+// part is something that runs until told to stop.
+type part struct {
+	name string
+	run  func(context.Context) error
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// Run serves until ctx ends or a part fails, then stops in the order that loses
+// nothing: new work is refused, calls are hung up, streams end and their sinks
+// finish, then the outputs, the SIP side and the HTTP ports. All of it together
+// may take ShutdownTimeout.
+func (s *Server) Run(ctx context.Context) error {
+	failed := make(chan error, 16)
+	parts := s.parts()
+	for _, p := range parts {
+		pctx, stop := context.WithCancel(context.Background())
+		p.stop, p.done = stop, make(chan struct{})
+		go func() {
+			defer close(p.done)
+			if err := p.run(pctx); err != nil && pctx.Err() == nil {
+				failed <- fmt.Errorf("%s: %w", p.name, err)
+			}
+		}()
+	}
+	s.log.Info("server runs", "version", s.settings.Version)
+	var cause error
+	select {
+	case <-ctx.Done():
+		s.log.Info("stopping")
+	case cause = <-failed:
+	}
+	return errors.Join(cause, s.shutdown(parts))
+}
+
+// shutdown stops the parts in the order of the list.
+func (s *Server) shutdown(parts []*part) error {
+	s.draining.Store(true)
+	limit := time.NewTimer(s.settings.Server.ShutdownTimeout)
+	defer limit.Stop()
+	var late error
+	for _, p := range parts {
+		p.stop()
+		if late != nil {
+			continue
+		}
+		select {
+		case <-p.done:
+		case <-limit.C:
+			late = fmt.Errorf("%s did not stop within shutdown_timeout (%s)", p.name, s.settings.Server.ShutdownTimeout)
+		}
+	}
+	return late
+}
+
+// parts lists everything that runs, in the order it is stopped.
+func (s *Server) parts() []*part {
+	ps := []*part{
+		{name: "calls", run: s.calls.Run},
+		{name: "websocket sessions", run: s.sockets.Run},
+		{name: "streams", run: s.hub.Run},
+	}
+	for _, o := range s.outputs {
+		ps = append(ps, &part{name: fmt.Sprintf("%T", o), run: o.Run})
+	}
+	ps = append(ps, &part{name: "sip", run: s.agent.Run})
+	for _, l := range s.listeners {
+		ps = append(ps, &part{name: l.setting, run: func(ctx context.Context) error { return s.serve(ctx, l) }})
+	}
+	return ps
+}
+
+// serve runs one HTTP port.
+func (s *Server) serve(ctx context.Context, l listener) error {
+	srv := &http.Server{Handler: s.handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 64 << 10, ErrorLog: nil}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	// Held requests (a playlist, a WHEP offer) have ended with their streams;
+	// what is left gets a moment.
+	grace, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := srv.Shutdown(grace); err != nil {
+		_ = srv.Close()
+	}
+	<-served
+	return nil
+}
+
+// Banner is what a person who started the server reads first.
+func (s *Server) Banner() string {
+	host := s.settings.Server.HTTPBind
+	if host == "" || net.ParseIP(host).IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	b := "lineout " + s.settings.Version + "\n"
+	rest := ""
+	for _, l := range s.listeners {
+		url := "http://" + net.JoinHostPort(host, fmt.Sprint(l.port))
+		if l.setting == "ws.port" {
+			url = "ws://" + net.JoinHostPort(host, fmt.Sprint(l.port))
+		}
+		if rest == "" {
+			rest = "http://" + net.JoinHostPort(host, fmt.Sprint(l.port))
+		}
+		b += fmt.Sprintf("  %-28s %s\n", url, l.use)
+	}
+	b += fmt.Sprintf("  %-28s SIP\n", fmt.Sprintf("udp port %d", s.agent.Port()))
+	b += fmt.Sprintf(`Call a phone and watch it at %s/player?stream=call_stream1 :
+  curl -d '{"callId":"c1","callee":"10005","toStream":"call_stream1","hasAudio":"true","hasVideo":"true",
+    "sipLogin":"10006","sipPassword":"PASSWORD","sipDomain":"PBX","sipPort":"5060","sipRegisterRequired":"false"}' \
+    -H 'Content-Type: application/json' %s/rest-api/call/startup
+`, rest, rest)
+	return b
+}
+
+// profiles serves runtime profiles to those the guard lets through.
+func profiles(guard func(http.Handler) http.Handler) map[string]http.Handler {
+	return map[string]http.Handler{
+		"/debug/pprof/{$}":     guard(http.HandlerFunc(pprof.Index)),
+		"/debug/pprof/{name}":  guard(http.HandlerFunc(pprof.Index)),
+		"/debug/pprof/profile": guard(http.HandlerFunc(pprof.Profile)),
+		"/debug/pprof/symbol":  guard(http.HandlerFunc(pprof.Symbol)),
+		"/debug/pprof/trace":   guard(http.HandlerFunc(pprof.Trace)),
+	}
+}

@@ -1,0 +1,244 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"lineout/api/admin"
+	"lineout/api/rest"
+	"lineout/api/ws"
+	"lineout/calls"
+	"lineout/calls/sip"
+	"lineout/outputs"
+	"lineout/outputs/rtmp"
+	"lineout/outputs/webrtc"
+	"lineout/pipeline"
+	"lineout/web"
+)
+
+// Server is all of lineout in one process.
+type Server struct {
+	settings *Settings
+	log      *slog.Logger
+	started  time.Time
+
+	hub     *pipeline.Hub
+	agent   *sip.Agent
+	calls   *calls.Manager
+	outputs []outputs.Output
+	player  *webrtc.Service
+	pusher  *rtmp.Output
+	sockets *ws.Server
+	api     *rest.API
+
+	handler   http.Handler
+	listeners []listener
+	draining  atomic.Bool
+}
+
+type listener struct {
+	portSetting
+	net.Listener
+}
+
+// listening is implemented by outputs that bind sockets or check folders.
+type listening interface{ Listen() error }
+
+// closing is implemented by outputs that hold sockets before Run.
+type closing interface{ Close() error }
+
+// New builds the server and takes all ports and folders it needs, so that what
+// cannot work is said in one line before anything has started.
+func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
+	s = &Server{settings: settings, log: log, started: time.Now()}
+	defer func() {
+		if err != nil {
+			s.giveBack()
+		}
+	}()
+	table := codecTable()
+	s.hub = pipeline.NewHub(pipeline.HubConfig{Codecs: table, Log: log, FlushTimeout: settings.Server.ShutdownTimeout * 2 / 3})
+	env := outputs.Env{Streams: s.hub, Codecs: table, Log: log}
+	for i, k := range outputKinds() {
+		o, err := k.New(env, settings.Outputs[i])
+		if err != nil {
+			return s, fmt.Errorf("%s: %w", k.Name, err)
+		}
+		s.outputs = append(s.outputs, o)
+		switch v := o.(type) {
+		case *webrtc.Service:
+			s.player = v
+		case *rtmp.Output:
+			s.pusher = v
+		}
+		if l, ok := o.(listening); ok {
+			if err := l.Listen(); err != nil {
+				return s, err
+			}
+		}
+	}
+	if settings.SIP.UserAgent == "" {
+		settings.SIP.UserAgent = "lineout/" + settings.Version
+	}
+	if s.agent, err = sip.New(settings.SIP, table, log); err != nil {
+		return s, err
+	}
+	if err := s.agent.Listen(); err != nil {
+		return s, err
+	}
+	s.calls = calls.NewManager(calls.Deps{Dialer: s.agent, Streams: s.hub, Codecs: table, RTPIn: settings.RTPIn,
+		StartPush: s.startPush, Log: log})
+	s.sockets = ws.New(settings.WS, ws.Deps{Stream: s.hub.Get, Play: s.play, Log: log})
+	if s.api, err = rest.New(settings.REST, rest.Deps{Calls: s.calls, Streams: s.hub, Viewers: s.viewers,
+		Outputs: s.outputs, Log: log}); err != nil {
+		return s, err
+	}
+	if s.handler, err = s.routes(); err != nil {
+		return s, err
+	}
+	return s, s.listen()
+}
+
+// startPush is how a call with rtmpUrl and rtmpStream gets its push (S2-10).
+func (s *Server) startPush(st *pipeline.Stream, url, name string, onStatus func(string)) (calls.Push, error) {
+	p, err := s.pusher.Start(st, rtmp.Target{URL: url, Name: name, OnState: onStatus})
+	if err != nil {
+		return nil, err
+	}
+	return pushHandle{p, s.settings.Server.ShutdownTimeout}, nil
+}
+
+type pushHandle struct {
+	p       *rtmp.Push
+	timeout time.Duration
+}
+
+func (h pushHandle) Stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), h.timeout)
+	defer cancel()
+	_ = h.p.Terminate(ctx) // it is cut off when the time is over
+}
+
+// play joins a browser session's player to the WebRTC output.
+func (s *Server) play(ctx context.Context, r ws.PlayRequest) (ws.Playback, string, error) {
+	v, answer, err := s.player.Play(ctx, r.Stream, r.Offer, webrtc.PlayOptions{ID: r.ID, SessionID: r.SessionID})
+	if err != nil {
+		return nil, "", err
+	}
+	return v, answer, nil
+}
+
+// listen binds every HTTP port.
+func (s *Server) listen() error {
+	for _, p := range s.settings.Server.ports() {
+		if p.port == 0 {
+			continue
+		}
+		addr := net.JoinHostPort(s.settings.Server.HTTPBind, strconv.Itoa(p.port))
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return fmt.Errorf("%s: cannot listen on %s for the %s: %w (choose another port with --set %s=PORT, or 0 for none)",
+				p.setting, addr, p.use, reason(err), p.setting)
+		}
+		s.listeners = append(s.listeners, listener{p, l})
+	}
+	return nil
+}
+
+// reason is the innermost error, without the address that is named already.
+func reason(err error) error {
+	for {
+		u := errors.Unwrap(err)
+		if u == nil {
+			return err
+		}
+		err = u
+	}
+}
+
+// giveBack frees what New took when it fails half-way.
+func (s *Server) giveBack() {
+	for _, l := range s.listeners {
+		_ = l.Close()
+	}
+	for _, o := range s.outputs {
+		if c, ok := o.(closing); ok {
+			_ = c.Close()
+		}
+	}
+	if s.agent != nil {
+		if c, ok := any(s.agent).(closing); ok {
+			_ = c.Close()
+		}
+	}
+}
+
+// routes puts all handlers into one tree, which every port serves.
+func (s *Server) routes() (http.Handler, error) {
+	mux := http.NewServeMux()
+	guard := rest.NewGuard(s.settings.REST, s.log)
+	metrics := []func() []outputs.Metric{s.metrics, s.api.Metrics}
+	tables := []map[string]http.Handler{s.api.Routes()}
+	for _, o := range s.outputs {
+		metrics = append(metrics, o.Metrics)
+		tables = append(tables, o.Routes())
+	}
+	pages, err := web.Routes()
+	if err != nil {
+		return nil, err
+	}
+	index, err := web.Index()
+	if err != nil {
+		return nil, err
+	}
+	tables = append(tables, pages, admin.Routes(admin.Deps{Streams: s.hub, Metrics: metrics, Stat: s.stat,
+		Health: s.health, Guard: guard.Wrap, Index: index, Start: s.started, Log: s.log}))
+	if s.settings.Server.Debug {
+		tables = append(tables, profiles(guard.Wrap))
+	}
+	for _, t := range tables {
+		for pattern, h := range t {
+			if err := handle(mux, pattern, h); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Server", "lineout")
+		if isWebSocket(r) { // the SDK may append any path (websdk-protocol 1)
+			s.sockets.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}), nil
+}
+
+// handle turns a clash of patterns into an error that names it.
+func handle(mux *http.ServeMux, pattern string, h http.Handler) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("route %q: %v", pattern, r)
+		}
+	}()
+	mux.Handle(pattern, h)
+	return nil
+}
+
+func isWebSocket(r *http.Request) bool {
+	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+}
+
+func (s *Server) health() error {
+	if s.draining.Load() {
+		return errors.New("shutting down")
+	}
+	return nil
+}
