@@ -28,7 +28,7 @@ type Config struct {
 
 	Domain        string `setting:"domain" doc:"SIP domain of calls whose request names none"`
 	OutboundProxy string `setting:"outbound_proxy" doc:"SIP server of calls whose request names none"`
-	OutboundPort  int    `setting:"outbound_port" min:"0" max:"65535" doc:"port of the SIP server for calls whose request names none; 0 means 5060"`
+	OutboundPort  int    `setting:"outbound_port" default:"0" min:"0" max:"65535" doc:"port of the SIP server for calls whose request names none; 0 means 5060"`
 
 	Codecs               []string `setting:"codecs" default:"alaw,ulaw,opus,telephone-event,h264,vp8" doc:"codecs in order of preference"`
 	CodecsExcludeSIP     []string `setting:"codecs_exclude_sip" default:"mpeg4-generic,flv,mpv" doc:"codecs not offered to SIP"`

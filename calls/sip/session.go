@@ -154,6 +154,9 @@ func (m *session) section(k media.Kind) *section {
 func (m *session) Stats() []leg.Stats {
 	out := make([]leg.Stats, 0, len(m.sections))
 	for _, s := range m.sections {
+		if _, agreed := s.info(); !agreed {
+			continue
+		}
 		out = append(out, s.stats(fmt.Sprintf("%s:%d", m.local, s.pair.port)))
 	}
 	return out

@@ -48,11 +48,11 @@ func (d *dialog) talk(ctx context.Context, res *sipmsg.Response) leg.Cause {
 	d.media.restart(time.Now())
 	d.log.Info("SIP call answered", "code", res.StatusCode, "peer", d.next.String())
 	d.emit(leg.Event{Type: leg.Answered, Code: res.StatusCode, Text: plain(res.Reason), Media: d.media})
-	return d.hold(ctx)
+	return d.stay(ctx)
 }
 
-// hold waits for the end of an answered call.
-func (d *dialog) hold(ctx context.Context) leg.Cause {
+// stay waits for the end of an answered call.
+func (d *dialog) stay(ctx context.Context) leg.Cause {
 	watch := time.NewTicker(watchEvery)
 	defer watch.Stop()
 	forks := 0
