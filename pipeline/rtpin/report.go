@@ -22,7 +22,7 @@ func (t *trackInput) report(in *Input, r *rtcp.SenderReport, local time.Duration
 		t.snd.refused++
 		return
 	}
-	s := srSample{at: local, y: ntpTime(r.NTPTime).Sub(in.start) - m, arr: t.src.clock.offset}
+	s := srSample{at: local, y: ntpTime(r.NTPTime).Sub(in.start) - m, arr: t.src.clock.offset, ts: r.RTPTime}
 	if r.RTPTime == t.stuckTS {
 		s.repeats = true
 		s.stuck = min(max(local-t.stuckAt, 0), time.Second)

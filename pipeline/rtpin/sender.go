@@ -16,12 +16,14 @@ const (
 	senderStrikes = 3
 	// A clock whose rate is wrong by more than maxRate is no clock. Reports of
 	// a sound sender may be off by 40 ms each, so that alone must not show it.
-	maxRate        = 1e-3
-	rateNoise      = 120 * time.Millisecond
-	senderMin      = 2
-	senderStale    = 30 * time.Second
-	bandUnknown    = 44 * time.Millisecond
-	bandFew        = 90 * time.Millisecond // divided by the number of reports
+	maxRate     = 1e-3
+	rateNoise   = 120 * time.Millisecond
+	senderMin   = 2
+	senderStale = 30 * time.Second
+	bandFew     = 90 * time.Millisecond // divided by the number of reports
+	// repeatLeast is the spread of frame ages that can tell the two meanings
+	// of a repeated timestamp apart.
+	repeatLeast    = 8 * time.Millisecond
 	bandLeast      = 5 * time.Millisecond
 	bandMost       = 45 * time.Millisecond
 	slopePriorSec2 = 1e4
@@ -43,7 +45,7 @@ type senderClock struct {
 	broken  bool // not believed any more
 
 	line, plain fitLine
-	doubt       time.Duration // how far apart the possible lines are
+	sendTime    bool // line tells when frames were sent
 	refused     uint64
 
 	// shift sums up how far the sender's wall clock was set. It must be the
@@ -59,6 +61,7 @@ type srSample struct {
 	// stuck is how long ago that frame came.
 	repeats bool
 	stuck   time.Duration
+	ts      uint32 // the report's timestamp
 }
 
 // fitLine is y0 + slope*(t - t0).
@@ -148,25 +151,38 @@ func (c *senderClock) take(s srSample) {
 	c.choose()
 }
 
-// choose takes the line that repeated timestamps are corrected for, unless the
-// points themselves lie clearly better. A sender may also put the last frame's
-// true capture time beside its timestamp; then the correction would be wrong.
-// As long as this is open, both lines stay inside the band.
-func (c *senderClock) choose() {
-	c.doubt = 0
-	for i := range c.n {
-		if !c.sample(i).repeats {
-			return
+// seen tells that the first packet with a new timestamp has come: perhaps the
+// newest report repeats it, and has overtaken it.
+func (c *senderClock) seen(ts uint32, local time.Duration) {
+	if c.n == 0 {
+		return
+	}
+	if s := c.newest(); !s.repeats && s.ts == ts && local-s.at < senderOutlier {
+		s.repeats, s.stuck = true, s.at-local
+		c.line = c.plain
+		if c.n >= senderAgree {
+			c.choose()
 		}
 	}
-	l := c.fit(true)
-	switch {
-	case l.dev < c.plain.dev/2:
-		c.line = l
-	case c.plain.dev < l.dev/2:
-	default:
-		c.line = l
-		c.doubt = max(l.y0-c.plain.y0, c.plain.y0-l.y0)
+}
+
+// choose looks whether the reports repeat the newest frame's timestamp. If the points lie clearly better as they are, the sender puts that
+// frame's capture time beside it, and all is well. Otherwise the time is that
+// of the report, and with the frame's age taken off it is when the frame was
+// sent, not captured: worth little more than arrival, so the band is wide.
+func (c *senderClock) choose() {
+	c.sendTime = false
+	repeats := 0
+	for i := range c.n {
+		if c.sample(i).repeats {
+			repeats++
+		}
+	}
+	if 3*repeats < 2*c.n {
+		return
+	}
+	if l := c.fit(true); c.plain.dev >= l.dev/2 || l.dev < repeatLeast {
+		c.line, c.sendTime = l, true
 	}
 }
 
@@ -182,10 +198,10 @@ func (c *senderClock) offset(local time.Duration) time.Duration { return c.line.
 // is the whole range of an evenly spread error, so that even errors all in one
 // direction stay inside. Few reports may agree by chance.
 func (c *senderClock) band() time.Duration {
-	if c.n < senderAgree {
-		return bandUnknown
+	if c.n < senderAgree || c.sendTime {
+		return bandMost
 	}
-	return min(max(c.line.dev*7/4, bandLeast, bandFew/time.Duration(c.n), c.doubt+bandLeast), bandMost)
+	return min(max(c.line.dev*7/4, bandLeast, bandFew/time.Duration(c.n)), bandMost)
 }
 
 func (c *senderClock) newest() *srSample {

@@ -160,7 +160,7 @@ type sim struct {
 	n      int
 	frames []outFrame
 	now    time.Duration
-	lead   time.Duration // local time of capture time 0
+	debug  func()
 }
 
 func newSim(tb testing.TB, cfg Config, seed int64, a, v *flow) *sim {
@@ -362,6 +362,9 @@ func (s *sim) run() *sim {
 			s.in.PushRTP(e.kind, e.p, t0.Add(e.at))
 		} else {
 			s.in.PushRTCP(e.kind, e.rtcp, t0.Add(e.at))
+			if s.debug != nil && e.kind == media.Video {
+				s.debug()
+			}
 		}
 		due = s.poll()
 	}

@@ -120,6 +120,7 @@ func (t *trackInput) push(in *Input, p *rtp.Packet, local time.Duration) {
 		t.ended = false
 		if p.Timestamp != t.stuckTS {
 			t.stuckTS, t.stuckAt = p.Timestamp, local
+			t.snd.seen(p.Timestamp, local)
 		}
 		if !t.asking && t.waitKey && !t.everAsk {
 			t.asking, t.askSince = true, local
