@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -304,4 +305,45 @@ func tlsProxy(t *testing.T, cert tls.Certificate, to int) (port int) {
 	})
 	t.Cleanup(func() { l.Close(); wg.Wait() })
 	return l.Addr().(*net.TCPAddr).Port
+}
+
+// ffmpeg as a server answers with less than others do (no transaction ids in
+// some answers) and is taken by one publisher.
+func TestFFmpegListens(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out.flv")
+	port := peers.Ports(t, 1)
+	url := fmt.Sprintf("rtmp://127.0.0.1:%d/live", port)
+	cmd := exec.Command("ffmpeg", "-v", "error", "-nostdin", "-listen", "1", "-i", url+"/rtmp_call8", "-c", "copy", out)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() { cmd.Process.Kill(); <-ended })
+	cfg := testConfig()
+	cfg.QueueDelay = time.Minute
+	r := newRig(t, cfg)
+	stream := r.stream(t, "call8")
+	src := newSource(t, stream)
+	src.answer()
+	p, err := r.Start(stream, Target{URL: url, Name: "call8"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	src.feed(200 * time.Millisecond)
+	awaitStatus(t, p, StatusActive) // once ffmpeg listens
+	src.feed(8 * time.Second)
+	stream.Close("test")
+	<-stream.Done()
+	err = <-ended
+	ended <- err
+	report, err := media.Measure(t.Context(), out, media.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Video == nil || report.Audio == nil || report.Sync == nil || report.Video.Frames < 150 || report.Video.Lost != 0 ||
+		report.Audio.Jumps != 0 || report.Sync.MedianMillis < -5 || report.Sync.MedianMillis > 5 {
+		t.Errorf("%v", report)
+	}
+	t.Logf("%v", report)
 }

@@ -158,6 +158,7 @@ func (o *Output) Start(stream *pipeline.Stream, t Target) (*Push, error) {
 	if err := o.claim(p); err != nil {
 		return nil, err
 	}
+	p.log.Info("RTMP push started", "id", p.id)
 	att, err := stream.Attach("rtmp "+a.String(), p.sink, pipeline.Policy{
 		MaxDelay: o.cfg.QueueDelay,
 		Retry:    pipeline.Backoff{Min: o.cfg.RetryMin, Max: o.cfg.RetryMax, MaxTries: o.cfg.RetryTries},
@@ -170,7 +171,6 @@ func (o *Output) Start(stream *pipeline.Stream, t Target) (*Push, error) {
 	o.mu.Lock()
 	p.att = att
 	o.mu.Unlock()
-	p.log.Info("RTMP push started", "id", p.id)
 	return p, nil
 }
 
