@@ -1,0 +1,498 @@
+package hls
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"lineout/api/fault"
+	"lineout/codecs"
+	"lineout/codecs/aac"
+	"lineout/codecs/h264"
+	"lineout/media"
+	"lineout/outputs"
+	"lineout/pipeline"
+	"lineout/recorder/clip"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func defaults() Config {
+	return Config{ListSize: 8, Variant: "fmp4", SegmentDuration: 2 * time.Second, PartDuration: 200 * time.Millisecond,
+		ProviderTimeout: 300 * time.Second, StartTimeout: 15 * time.Second}
+}
+
+// bench is an Output with its hub, both running.
+type bench struct {
+	*Output
+	t    testing.TB
+	hub  *pipeline.Hub
+	stop func()
+}
+
+func newBench(t testing.TB, change func(*Config)) *bench {
+	cfg := defaults()
+	if change != nil {
+		change(&cfg)
+	}
+	table := codecs.NewTable([]codecs.Codec{h264.Codec, aac.Codec}, nil)
+	hub := pipeline.NewHub(pipeline.HubConfig{Codecs: table})
+	o, err := New(outputs.Env{Streams: hub, Codecs: table, Log: slog.New(slog.DiscardHandler)}, cfg)
+	require.NoError(t, err)
+	b := &bench{Output: o, t: t, hub: hub}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 2)
+	go func() { done <- hub.Run(ctx) }()
+	go func() { done <- o.Run(ctx) }()
+	stopped := false
+	b.stop = func() {
+		if !stopped {
+			stopped = true
+			cancel()
+			require.NoError(t, <-done)
+			require.NoError(t, <-done)
+		}
+	}
+	t.Cleanup(b.stop)
+	return b
+}
+
+func (b *bench) stream(name string) *pipeline.Stream {
+	s, err := b.hub.Create(name, pipeline.Meta{})
+	require.NoError(b.t, err)
+	return s
+}
+
+// write puts frames straight into a packager's sink, faster than time.
+func write(t testing.TB, s *sink, c *clip.Clip, from, to time.Duration) {
+	require.NoError(t, c.Frames(from, to, func(f *media.Frame) error { return s.Write(context.Background(), f) }))
+}
+
+func open(t testing.TB, s *sink, c *clip.Clip) {
+	require.NoError(t, c.Frames(0, 50*time.Millisecond, func(*media.Frame) error { return nil })) // makes the parameters known
+	require.NoError(t, s.Open(context.Background(), c.Tracks()))
+}
+
+// settle waits until the newest muxer's content is known.
+func settle(p *packager) {
+	p.mu.Lock()
+	g := p.gens[len(p.gens)-1]
+	p.mu.Unlock()
+	<-g.media
+}
+
+// direct is a packager whose attachment is idle, and a sink to write to it.
+func (b *bench) direct(name string) (*packager, *sink) {
+	p, err := b.Output.start(b.stream(name), false)
+	require.NoError(b.t, err)
+	return p, &sink{p: p}
+}
+
+func (b *bench) get(path string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	b.Routes()["/"].ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	return w
+}
+
+type packet struct {
+	StreamIndex int    `json:"stream_index"`
+	PTS         string `json:"pts_time"`
+	Type        string `json:"codec_type"`
+}
+
+// play reads a playlist that has an end with ffprobe and returns the times of
+// its packets by kind.
+func play(t testing.TB, url string) map[string][]float64 {
+	t.Helper()
+	var errs strings.Builder
+	cmd := exec.Command("ffprobe", "-v", "error", "-show_packets", "-of", "json", url)
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	require.NoError(t, err, "ffprobe must be installed: %s", errs.String())
+	var r struct{ Packets []packet }
+	require.NoError(t, json.Unmarshal(out, &r))
+	m := map[string][]float64{}
+	for _, p := range r.Packets {
+		var v float64
+		fmt.Sscan(p.PTS, &v)
+		m[p.Type] = append(m[p.Type], v)
+	}
+	return m
+}
+
+func serve(t testing.TB, b *bench) string {
+	mux := http.NewServeMux()
+	for pattern, h := range b.Routes() {
+		mux.Handle(pattern, h)
+	}
+	s := httptest.NewServer(mux)
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func TestPlaysInFFmpeg(t *testing.T) {
+	for _, variant := range []string{"fmp4", "lowLatency", "mpegts"} {
+		for _, tracks := range []string{"both", "audio", "video"} {
+			t.Run(variant+"/"+tracks, func(t *testing.T) {
+				b := newBench(t, func(c *Config) { c.Variant = variant })
+				url := serve(t, b)
+				c := clip.New(t)
+				switch tracks {
+				case "audio":
+					c.Video = nil
+				case "video":
+					c.Audio = nil
+				}
+				p, s := b.direct("call_stream1")
+				open(t, s, c)
+				write(t, s, c, 0, 11*time.Second)
+				require.NoError(t, s.Close(context.Background()))
+				p.end()
+				got := play(t, url+"/call_stream1/call_stream1.m3u8")
+				if tracks != "audio" {
+					require.Len(t, got["video"], 250)
+				}
+				if tracks != "video" {
+					require.InDelta(t, 469, len(got["audio"]), 2)
+				}
+				if tracks == "both" {
+					require.InDelta(t, got["video"][0], got["audio"][0], 0.03)
+				}
+				b.stop()
+			})
+		}
+	}
+}
+
+func TestAudioKeepsItsOffset(t *testing.T) {
+	for _, variant := range []string{"fmp4", "mpegts"} {
+		t.Run(variant, func(t *testing.T) {
+			b := newBench(t, func(c *Config) { c.Variant = variant })
+			url := serve(t, b)
+			c := clip.New(t)
+			p, s := b.direct("x")
+			open(t, s, c)
+			const late = 170 * time.Millisecond
+			require.NoError(t, c.Frames(0, 7*time.Second, func(f *media.Frame) error {
+				if f.Track.Kind == media.Audio {
+					g := *f
+					g.PTS, g.DTS = g.PTS+late, g.DTS+late
+					f = &g
+				}
+				return s.Write(context.Background(), f)
+			}))
+			require.NoError(t, s.Close(context.Background()))
+			p.end()
+			got := play(t, url+"/x/x.m3u8")
+			off := got["audio"][0] - got["video"][0] - late.Seconds()
+			require.InDelta(t, 0, math.Remainder(off, aac.FrameSize/48000.), 0.001)
+			require.Less(t, off, 0.03)
+		})
+	}
+}
+
+func TestNewPictureSizeIsADiscontinuity(t *testing.T) {
+	for _, variant := range []string{"fmp4", "lowLatency", "mpegts"} {
+		t.Run(variant, func(t *testing.T) {
+			b := newBench(t, func(c *Config) { c.Variant = variant })
+			url := serve(t, b)
+			small, large := clip.New(t), clip.Sized(t, "640x360")
+			large.Video, large.Audio = small.Video, small.Audio
+			p, s := b.direct("x")
+			open(t, s, small)
+			write(t, s, small, 0, 7*time.Second)
+			small.Video.SetParams(nil)
+			write(t, s, large, 8*time.Second, 15*time.Second)
+			settle(p)
+			file := "video1_stream.m3u8"
+			if variant == "mpegts" {
+				file = "main_stream.m3u8"
+			}
+			before := b.get("/x/" + file).Body.String()
+			require.Equal(t, 1, strings.Count(before, "#EXT-X-DISCONTINUITY\n"), before)
+			require.NotContains(t, before, "ENDLIST")
+			require.Contains(t, before, "#EXT-X-DISCONTINUITY-SEQUENCE:0\n")
+			// Sequence numbers go on when the first generation leaves the list.
+			write(t, s, large, 16*time.Second, 35*time.Second)
+			after := b.get("/x/" + file).Body.String()
+			require.Equal(t, 0, strings.Count(after, "#EXT-X-DISCONTINUITY\n"), after)
+			require.Contains(t, after, "#EXT-X-DISCONTINUITY-SEQUENCE:1\n")
+			require.Greater(t, parseList(after).sequence, parseList(before).sequence)
+			require.Len(t, parseList(after).segments, 8)
+			require.Len(t, p.gens, 1, "the old muxer is freed")
+			require.NoError(t, s.Close(context.Background()))
+			p.end()
+			got := play(t, url+"/x/x.m3u8")
+			require.Equal(t, 8*50, len(got["video"]))
+		})
+	}
+}
+
+func TestLateTrackKeepsPlaylistsAlive(t *testing.T) {
+	b := newBench(t, nil)
+	c := clip.New(t)
+	video := c.Video
+	p, s := b.direct("x")
+	c.Video = nil
+	open(t, s, c)
+	write(t, s, c, 0, 5*time.Second)
+	require.Equal(t, http.StatusOK, b.get("/x/audio1_stream.m3u8").Code)
+	require.NoError(t, s.Close(context.Background()))
+	c.Video = video
+	open(t, s, c)
+	write(t, s, c, 5*time.Second, 12*time.Second)
+	settle(p)
+	l := b.get("/x/audio1_stream.m3u8").Body.String()
+	require.Contains(t, l, "#EXT-X-DISCONTINUITY\n")
+	master := b.get("/x/x.m3u8").Body.String()
+	require.Contains(t, master, "video2_stream.m3u8")
+	require.Contains(t, master, "audio1_stream.m3u8")
+	for _, seg := range parseList(l).segments {
+		require.Equal(t, http.StatusOK, b.get("/x/"+seg.uri).Code)
+	}
+}
+
+func TestEndOfStream(t *testing.T) {
+	b := newBench(t, nil)
+	c := clip.New(t)
+	p, s := b.direct("x")
+	open(t, s, c)
+	write(t, s, c, 0, 9*time.Second)
+	require.NotContains(t, b.get("/x/video1_stream.m3u8").Body.String(), "ENDLIST")
+	require.NoError(t, s.Close(context.Background()))
+	p.stream.Close("call ended")
+	<-p.stream.Done()
+	<-p.gone
+	require.Contains(t, b.get("/x/video1_stream.m3u8").Body.String(), "#EXT-X-ENDLIST\n")
+	require.Equal(t, http.StatusOK, b.get("/x/x.m3u8").Code)
+	b.now = func() time.Time { return time.Now().Add(time.Hour) }
+	b.sweep(context.Background())
+	require.Equal(t, http.StatusNotFound, b.get("/x/x.m3u8").Code)
+	require.Equal(t, http.StatusNotFound, b.get("/x/video1_stream.m3u8").Code)
+}
+
+func TestRequests(t *testing.T) {
+	b := newBench(t, nil)
+	c := clip.New(t)
+	const name = "rtmp://host/app?a=b ü"
+	_, s := b.direct(name)
+	open(t, s, c)
+	write(t, s, c, 0, 9*time.Second)
+	folder := "/rtmp:%2F%2Fhost%2Fapp%3Fa=b%20%C3%BC/"
+	url := serve(t, b)
+	w, err := http.Get(url + folder + strings.Trim(folder, "/") + ".m3u8?token=1")
+	require.NoError(t, err)
+	body, _ := io.ReadAll(w.Body)
+	w.Body.Close()
+	require.Equal(t, http.StatusOK, w.StatusCode, string(body))
+	require.Equal(t, "application/vnd.apple.mpegurl", w.Header.Get("Content-Type"))
+	require.Equal(t, "*", w.Header.Get("Access-Control-Allow-Origin"))
+	require.Equal(t, "max-age=1", w.Header.Get("Cache-Control"))
+	require.Contains(t, string(body), "video1_stream.m3u8?token=1")
+	list := parseList(b.get(folder + "video1_stream.m3u8").Body.String())
+	seg := b.get(folder + list.segments[0].uri)
+	require.Equal(t, http.StatusOK, seg.Code)
+	require.Equal(t, "video/mp4", seg.Header().Get("Content-Type"))
+	require.Equal(t, "public, max-age=3600", seg.Header().Get("Cache-Control"))
+	for path, code := range map[string]int{
+		"/nobody/nobody.m3u8": 404, "/": 404, "/x": 404, "/a/b/c": 404, folder + "nothing.mp4": 404, folder + "..": 404,
+		folder + "..%2F..%2Fetc%2Fpasswd": 404, folder + "other.m3u8": 404, "/%zz/x.m3u8": 0,
+	} {
+		if code != 0 {
+			require.Equal(t, code, b.get(path).Code, path)
+		}
+	}
+	h := b.Routes()["/"]
+	for method, code := range map[string]int{http.MethodOptions: 204, http.MethodPost: 405, http.MethodHead: 200} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(method, folder+"video1_stream.m3u8", nil))
+		require.Equal(t, code, w.Code, method)
+		require.Equal(t, "*", w.Header().Get("Access-Control-Allow-Origin"))
+	}
+	match := h.(Handler).Match
+	require.True(t, match(httptest.NewRequest(http.MethodGet, folder+"video1_stream.m3u8", nil)))
+	require.False(t, match(httptest.NewRequest(http.MethodGet, "/rest-api/call/startup", nil)))
+	require.False(t, match(httptest.NewRequest(http.MethodGet, "/metrics", nil)))
+}
+
+func TestFirstRequestIsHeldAndThenRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		b.stream("ringing")
+		begun := time.Now()
+		w := b.get("/ringing/ringing.m3u8")
+		require.Equal(t, http.StatusServiceUnavailable, w.Code)
+		require.Equal(t, "2", w.Header().Get("Retry-After"))
+		require.Equal(t, 15*time.Second, time.Since(begun))
+		require.Equal(t, []string{"ringing"}, b.Names())
+		// A held request is let go when the call fails.
+		time.AfterFunc(3*time.Second, func() { b.hub.Get("ringing").Close("busy") })
+		require.Equal(t, http.StatusNotFound, b.get("/ringing/ringing.m3u8").Code)
+		require.Equal(t, 18*time.Second, time.Since(begun))
+		b.stop()
+	})
+}
+
+func TestUnusedPackagerStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		b.stream("x")
+		body := func(v any) error { return json.Unmarshal([]byte(`{"name":"x"}`), v) }
+		_, err := b.Methods()["hls/startup"](context.Background(), body)
+		require.NoError(t, err)
+		time.Sleep(299 * time.Second)
+		got, err := b.Methods()["hls/find_all"](context.Background(), nil)
+		require.NoError(t, err)
+		require.Equal(t, []string{"x"}, got)
+		time.Sleep(3 * time.Second)
+		_, err = b.Methods()["hls/find_all"](context.Background(), nil)
+		require.Equal(t, fault.NotFound, fault.CodeOf(err))
+		b.stop()
+	})
+}
+
+func TestMethods(t *testing.T) {
+	b := newBench(t, nil)
+	b.stream("x")
+	call := func(method, body string) (any, error) {
+		return b.Methods()[method](context.Background(), func(v any) error { return json.Unmarshal([]byte(body), v) })
+	}
+	for body, code := range map[string]fault.Code{`{}`: fault.BadRequest, `{"name":"nobody"}`: fault.NotFound} {
+		_, err := call("hls/startup", body)
+		require.Equal(t, code, fault.CodeOf(err))
+	}
+	_, err := call("hls/terminate", `{"name":"x"}`)
+	require.Equal(t, fault.NotFound, fault.CodeOf(err))
+	for range 2 {
+		got, err := call("hls/startup", `{"name":"x"}`)
+		require.NoError(t, err)
+		require.Nil(t, got)
+	}
+	_, err = call("hls/terminate", `{"name":"x"}`)
+	require.NoError(t, err)
+	_, err = call("hls/find_all", `{}`)
+	require.Equal(t, fault.NotFound, fault.CodeOf(err))
+}
+
+func TestSegmentsOnDiskAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	for _, variant := range []string{"fmp4", "mpegts"} {
+		b := newBench(t, func(c *Config) { c.Dir, c.Variant = dir, variant })
+		c := clip.New(t)
+		p, s := b.direct("x")
+		open(t, s, c)
+		write(t, s, c, 0, 9*time.Second)
+		ents, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Len(t, ents, 1)
+		require.NoError(t, s.Close(context.Background()))
+		p.close()
+		p.close()
+		b.stop()
+		ents, err = os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Empty(t, ents)
+	}
+}
+
+func TestLostPicturesDoNotStopHLS(t *testing.T) {
+	b := newBench(t, nil)
+	c := clip.New(t)
+	p, s := b.direct("x")
+	open(t, s, c)
+	n := 0
+	require.NoError(t, c.Frames(0, 30*time.Second, func(f *media.Frame) error {
+		if f.Track.Kind == media.Video {
+			if n++; !f.Key && n%7 < 3 {
+				return nil
+			}
+		}
+		return s.Write(context.Background(), f)
+	}))
+	require.Len(t, parseList(p.gens[0].text("video1_stream.m3u8")).segments, 8)
+	require.NoError(t, s.Close(context.Background()))
+}
+
+func TestSettings(t *testing.T) {
+	for name, change := range map[string]func(*Config){
+		"hls_variant":                  func(c *Config) { c.Variant = "x" },
+		"hls_segment_duration":         func(c *Config) { c.SegmentDuration = 0 },
+		"hls_part_duration":            func(c *Config) { c.PartDuration = time.Hour },
+		"hls_manager_provider_timeout": func(c *Config) { c.ProviderTimeout = 0 },
+		"hls_start_timeout":            func(c *Config) { c.StartTimeout = 0 },
+		"hls_list_size":                func(c *Config) { c.ListSize = 2 },
+		"hls_dir":                      func(c *Config) { c.Dir = "/dev/null/x" },
+	} {
+		cfg := defaults()
+		change(&cfg)
+		_, err := New(outputs.Env{Log: slog.New(slog.DiscardHandler)}, cfg)
+		require.ErrorContains(t, err, name)
+	}
+}
+
+func FuzzParseList(f *testing.F) {
+	f.Add("#EXTM3U\n#EXT-X-VERSION:10\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:3\n#EXT-X-MAP:URI=\"i.mp4\"\n#EXTINF:2.0,\na.mp4\n")
+	f.Add("#EXT-X-MAP:URI=\"\n#EXTINF\n\r\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, s := range parseList(text).segments {
+			if s.uri == "" || strings.HasPrefix(s.uri, "#") {
+				t.Errorf("segment with URI %q", s.uri)
+			}
+		}
+	})
+}
+
+func FuzzRequestPath(f *testing.F) {
+	f.Add("/a/b.m3u8")
+	f.Add("/..%2f../x")
+	f.Add("//%00/")
+	f.Fuzz(func(t *testing.T, path string) {
+		r, err := http.NewRequest(http.MethodGet, "http://h"+path, nil)
+		if err != nil {
+			return
+		}
+		if name, file, ok := split(r); ok && (name == "" && file == "") {
+			t.Errorf("empty parts from %q", path)
+		}
+	})
+}
+
+func BenchmarkWriteFrame(bm *testing.B) {
+	for _, kind := range []media.Kind{media.Audio, media.Video} {
+		bm.Run(kind.String(), func(bm *testing.B) {
+			b := newBench(bm, nil)
+			c := clip.New(bm)
+			_, s := b.direct("x")
+			open(bm, s, c)
+			write(bm, s, c, 0, time.Second)
+			if kind == media.Audio {
+				c.Video = nil
+			} else {
+				c.Audio = nil
+			}
+			bm.ReportAllocs()
+			n := 0
+			bm.ResetTimer()
+			c.Frames(time.Second, 1000*time.Hour, func(f *media.Frame) error {
+				if n++; n > bm.N {
+					return io.EOF
+				}
+				return s.Write(context.Background(), f)
+			})
+		})
+	}
+}

@@ -1,0 +1,225 @@
+package hls
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/bluenviron/gohlslib/v2"
+	"github.com/bluenviron/gohlslib/v2/pkg/codecs"
+	"github.com/bluenviron/mediacommon/v2/pkg/codecs/mpeg4audio"
+
+	"lineout/codecs/aac"
+	"lineout/codecs/h264"
+	"lineout/media"
+	"lineout/pipeline"
+)
+
+// sink writes a stream into its packager's muxers.
+type sink struct {
+	p *packager
+
+	tracks [3]*media.Track // by kind
+	gen    *generation
+	video  *media.Params // in the muxer's header
+	audio  *media.Params
+	rate   int64
+	au     [][]byte // reused
+	// epoch is the wall clock at the stream's time zero.
+	epoch time.Time
+	// lame says that the muxer could not follow a picture, and waits for the
+	// next key frame.
+	lame bool
+}
+
+// Accepts implements pipeline.Sink. AAC is all that every player takes.
+func (s *sink) Accepts() pipeline.Accepts {
+	return pipeline.Accepts{Audio: []media.Codec{aac.Name}, Video: []media.Codec{h264.Name}, NeedParams: true,
+		TrackWait: 3 * time.Second, KeyframeEvery: s.p.o.cfg.SegmentDuration}
+}
+
+// Open implements pipeline.Sink.
+func (s *sink) Open(_ context.Context, tracks []*media.Track) error {
+	s.tracks, s.video, s.audio, s.epoch = [3]*media.Track{}, nil, nil, time.Time{}
+	for _, t := range tracks {
+		s.tracks[t.Kind] = t
+		if t.Kind == media.Video {
+			s.video = t.Params()
+		} else {
+			s.audio = t.Params()
+		}
+	}
+	return s.begin()
+}
+
+// begin starts a generation for the tracks and parameters in force.
+func (s *sink) begin() error {
+	p := s.p
+	mux := &gohlslib.Muxer{Variant: variants[p.o.cfg.Variant], SegmentCount: p.o.cfg.ListSize,
+		SegmentMinDuration: p.o.cfg.SegmentDuration, PartMinDuration: p.o.cfg.PartDuration,
+		OnEncodeError: func(error) {}} // it reports segments of uneven length, which phones make
+	if mux.Variant == gohlslib.MuxerVariantLowLatency {
+		// After a discontinuity a low latency playlist goes on as a plain one.
+		if p.began() {
+			mux.Variant = gohlslib.MuxerVariantFMP4
+		}
+		mux.SegmentCount = max(mux.SegmentCount, 7) // the muxer's own minimum
+	}
+	var video, audio *gohlslib.Track
+	if s.tracks[media.Video] != nil && s.video != nil && len(s.video.Sets) >= 2 {
+		video = &gohlslib.Track{ClockRate: h264.ClockRate, Codec: &codecs.H264{SPS: s.video.Sets[0], PPS: s.video.Sets[1]}}
+	}
+	if s.tracks[media.Audio] != nil && s.audio != nil && len(s.audio.Sets) > 0 {
+		var c mpeg4audio.AudioSpecificConfig
+		if err := c.Unmarshal(s.audio.Sets[0]); err != nil {
+			return fmt.Errorf("HLS: AudioSpecificConfig: %w", err)
+		}
+		s.rate = int64(c.SampleRate)
+		audio = &gohlslib.Track{ClockRate: c.SampleRate, Codec: &codecs.MPEG4Audio{Config: c}}
+	}
+	var files []string
+	for i, kind := range p.order(video != nil, audio != nil) {
+		files = append(files, fmt.Sprintf("%s%d_stream.m3u8", kind, i+1))
+		if kind == "video" {
+			mux.Tracks = append(mux.Tracks, video)
+		} else {
+			mux.Tracks = append(mux.Tracks, audio)
+		}
+	}
+	if mux.Variant == gohlslib.MuxerVariantMPEGTS {
+		files = []string{"main_stream.m3u8"}
+	}
+	if p.o.cfg.Dir != "" {
+		dir, err := os.MkdirTemp(p.o.cfg.Dir, "stream-*")
+		if err != nil {
+			return fmt.Errorf("HLS: folder for segments: %w", err)
+		}
+		mux.Directory = dir
+	}
+	g, err := newGeneration(mux, files, p.firstMedia)
+	if err != nil {
+		return fmt.Errorf("HLS: start packager: %w", err)
+	}
+	g.video, g.audio = video, audio
+	s.gen, s.lame = g, false
+	p.begin(g)
+	return nil
+}
+
+// began says that there was a generation already.
+func (p *packager) began() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.number > 0
+}
+
+// order keeps the number of each track's playlist over generations, so that a
+// player finds its playlist again after a track has joined.
+func (p *packager) order(video, audio bool) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	has := map[string]bool{"video": video, "audio": audio}
+	var kinds []string
+	for _, k := range p.kinds {
+		if has[k] {
+			kinds = append(kinds, k)
+		}
+	}
+	for _, k := range []string{"video", "audio"} {
+		if has[k] && !slices.Contains(kinds, k) {
+			kinds = append(kinds, k)
+		}
+	}
+	p.kinds = kinds
+	return kinds
+}
+
+// Write implements pipeline.Sink.
+func (s *sink) Write(_ context.Context, f *media.Frame) error {
+	if s.epoch.IsZero() {
+		at := f.Arrival
+		if at.IsZero() {
+			at = time.Now()
+		}
+		s.epoch = at.Add(-f.PTS)
+	}
+	if f.Track.Kind == media.Video {
+		return s.writeVideo(f)
+	}
+	return s.writeAudio(f)
+}
+
+func (s *sink) writeVideo(f *media.Frame) error {
+	if f.Key && f.Params != nil && f.Params != s.video {
+		changed := s.video == nil || len(f.Params.Sets) > 0 && !bytes.Equal(f.Params.Sets[0], s.video.Sets[0])
+		s.video = f.Params
+		if changed {
+			s.p.retire(s.gen)
+			if err := s.begin(); err != nil {
+				return err
+			}
+		}
+	}
+	g := s.gen
+	if g.video == nil || s.lame && !f.Key {
+		return nil
+	}
+	s.lame = false
+	// The muxer takes its decoder configuration, and what it needs to find
+	// decoding times, from parameter sets in band.
+	s.au = s.au[:0]
+	if f.Key && s.video != nil && !h264.HasParameterSets(f.Data) {
+		s.au = append(s.au, s.video.Sets...)
+	}
+	for _, n := range f.Data {
+		if len(n) > 0 {
+			s.au = append(s.au, n)
+		}
+	}
+	if len(s.au) == 0 {
+		return nil
+	}
+	err := g.mux.WriteH264(g.video, s.epoch.Add(f.PTS), ticks(f.PTS, h264.ClockRate), s.au)
+	if err != nil {
+		// A damaged picture, or more lost ones than it can follow.
+		s.lame = true
+		f.Track.AskKeyframe()
+	}
+	return nil
+}
+
+func (s *sink) writeAudio(f *media.Frame) error {
+	if f.Params != nil && s.audio != nil && f.Params != s.audio && len(f.Params.Sets) > 0 && !bytes.Equal(f.Params.Sets[0], s.audio.Sets[0]) {
+		s.audio = f.Params
+		s.p.retire(s.gen)
+		if err := s.begin(); err != nil {
+			return err
+		}
+	}
+	g := s.gen
+	if g.audio == nil {
+		return nil
+	}
+	if err := g.mux.WriteMPEG4Audio(g.audio, s.epoch.Add(f.PTS), ticks(f.PTS, s.rate), f.Data); err != nil {
+		return fmt.Errorf("HLS: audio: %w", err)
+	}
+	return nil
+}
+
+// Close implements pipeline.Sink.
+func (s *sink) Close(context.Context) error {
+	if s.gen != nil {
+		s.p.retire(s.gen)
+		s.gen = nil
+	}
+	return nil
+}
+
+// ticks converts to a track's clock, rounding to the nearest.
+func ticks(d time.Duration, rate int64) int64 {
+	sec, rest := int64(d/time.Second), int64(d%time.Second)
+	return sec*rate + (rest*rate+int64(time.Second)/2)/int64(time.Second)
+}
