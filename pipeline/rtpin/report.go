@@ -22,10 +22,12 @@ func (t *trackInput) report(in *Input, r *rtcp.SenderReport, local time.Duration
 		t.snd.refused++
 		return
 	}
-	s := srSample{at: local, y: ntpTime(r.NTPTime).Sub(in.start) - m, arr: t.src.clock.offset, ts: r.RTPTime}
-	if r.RTPTime == t.stuckTS {
-		s.repeats = true
-		s.stuck = min(max(local-t.stuckAt, 0), time.Second)
+	s := srSample{at: local, y: ntpTime(r.NTPTime).Sub(in.start) - m, arr: t.src.clock.offset}
+	for _, sent := range t.sent {
+		// The next frame may have overtaken the report.
+		if age := local - sent.at; sent.ts == r.RTPTime && age >= 0 && age < time.Second {
+			s.repeats, s.stuck = true, age
+		}
 	}
 	t.snd.add(s)
 }

@@ -61,7 +61,6 @@ type srSample struct {
 	// stuck is how long ago that frame came.
 	repeats bool
 	stuck   time.Duration
-	ts      uint32 // the report's timestamp
 }
 
 // fitLine is y0 + slope*(t - t0).
@@ -151,21 +150,6 @@ func (c *senderClock) take(s srSample) {
 	c.choose()
 }
 
-// seen tells that the first packet with a new timestamp has come: perhaps the
-// newest report repeats it, and has overtaken it.
-func (c *senderClock) seen(ts uint32, local time.Duration) {
-	if c.n == 0 {
-		return
-	}
-	if s := c.newest(); !s.repeats && s.ts == ts && local-s.at < senderOutlier {
-		s.repeats, s.stuck = true, s.at-local
-		c.line = c.plain
-		if c.n >= senderAgree {
-			c.choose()
-		}
-	}
-}
-
 // choose looks whether the reports repeat the newest frame's timestamp. If the points lie clearly better as they are, the sender puts that
 // frame's capture time beside it, and all is well. Otherwise the time is that
 // of the report, and with the frame's age taken off it is when the frame was
@@ -178,7 +162,7 @@ func (c *senderClock) choose() {
 			repeats++
 		}
 	}
-	if 3*repeats < 2*c.n {
+	if 3*repeats < 2*c.n { // some may have overtaken the frame they repeat
 		return
 	}
 	if l := c.fit(true); c.plain.dev >= l.dev/2 || l.dev < repeatLeast {

@@ -30,6 +30,12 @@ type pending struct {
 	size  int
 }
 
+// sentFrame is a timestamp and when its first packet came.
+type sentFrame struct {
+	ts uint32
+	at time.Duration
+}
+
 // trackInput makes frames of one track's packets.
 type trackInput struct {
 	kind    media.Kind
@@ -56,9 +62,8 @@ type trackInput struct {
 	gap      bool // the next frame carries Gap
 	prev     arrived
 	prevSet  bool
-	stuckTS  uint32 // newest timestamp and when its first packet came
-	stuckAt  time.Duration
-	lastPT   uint8 // last payload type that was reported as a codec change
+	sent     [2]sentFrame // the newest two timestamps
+	lastPT   uint8        // last payload type that was reported as a codec change
 	ptSeen   bool
 	reached  time.Duration // media time up to which units were seen, usable or not
 	end      time.Duration // media time at which the last frame ends
@@ -118,9 +123,8 @@ func (t *trackInput) push(in *Input, p *rtp.Packet, local time.Duration) {
 	}
 	if timed {
 		t.ended = false
-		if p.Timestamp != t.stuckTS {
-			t.stuckTS, t.stuckAt = p.Timestamp, local
-			t.snd.seen(p.Timestamp, local)
+		if p.Timestamp != t.sent[0].ts {
+			t.sent[0], t.sent[1] = sentFrame{p.Timestamp, local}, t.sent[0]
 		}
 		if !t.asking && t.waitKey && !t.everAsk {
 			t.asking, t.askSince = true, local
