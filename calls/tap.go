@@ -163,6 +163,25 @@ func (t *tap) run(ctx context.Context) {
 		t.log.Error("receive media", "err", err)
 		close(t.failed)
 	}
+	t.summary()
+}
+
+// summary is the one line from which an operator sees how good the media was.
+func (t *tap) summary() {
+	st := t.in.Stats()
+	t.stats.Store(&st)
+	args := []any{"sync", st.Sync, "sender_correction_ms", st.SenderCorrection.Milliseconds(),
+		"sync_error_ms", st.SyncError.Milliseconds(), "drift_ppm", int(st.DriftPPM), "queue_dropped", t.dropped.Load()}
+	for _, tr := range t.tracks {
+		x := st.Audio
+		if tr.Kind == media.Video {
+			x = st.Video
+		}
+		args = append(args, slog.Group(tr.ID, "codec", tr.Codec, "packets", x.Packets, "lost", x.Lost, "late", x.Late,
+			"reordered", x.Reordered, "jitter_ms", x.Jitter.Milliseconds(), "frames", x.Frames, "damaged", x.Damaged,
+			"dropped", x.Dropped, "trimmed", x.Trimmed, "keyframe_requests", x.KeyframeRequests))
+	}
+	t.log.Info("media received", args...)
 }
 
 func (t *tap) loop(ctx context.Context, received chan error) error {
@@ -199,8 +218,6 @@ func (t *tap) loop(ctx context.Context, received chan error) error {
 		case <-ctx.Done():
 			t.drain()
 			t.in.Flush(time.Now(), t.emit)
-			st := t.in.Stats()
-			t.stats.Store(&st)
 			return nil
 		}
 	}
