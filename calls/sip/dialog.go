@@ -43,8 +43,8 @@ type dialog struct {
 	hangCause leg.Cause
 	ended     chan leg.Cause // the peer's BYE
 	accepted  chan *sipmsg.Response
-	acked     chan uint32 // CSeq of the ACK of our 200 to a re-INVITE
 	infoBusy  atomic.Bool
+	offerBusy atomic.Bool
 	pacing    atomic.Bool
 	done      chan struct{}
 	life      context.Context // ends with run
@@ -58,10 +58,11 @@ type dialog struct {
 	remoteSeq uint32
 	remoteTag string
 	local     localSession
-	pending   bool // a re-INVITE of the peer waits for its ACK
-	lateOffer bool // our 200 to it carried the offer
+	unacked   uint32        // CSeq of a re-INVITE of the peer whose 200 waits for its ACK
+	acked     chan struct{} // closed when that came
+	lateOffer bool          // our 200 to it carried the offer
 	heldNow   bool
-	ringCode  int
+	told      [100]bool // provisional codes, less 100, that were told
 	early     bool
 	work      sync.WaitGroup
 }
@@ -74,7 +75,6 @@ func (a *Agent) newDialog(r leg.Request, p *party) *dialog {
 		hang:     make(chan struct{}),
 		ended:    make(chan leg.Cause, 1),
 		accepted: make(chan *sipmsg.Response, 8),
-		acked:    make(chan uint32, 1),
 		done:     make(chan struct{}),
 	}
 	d.head.callID, d.head.userAgent = r.CallID, a.name

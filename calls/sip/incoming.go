@@ -169,24 +169,34 @@ func infoDigit(body string) string {
 
 // handleOffer answers a re-INVITE or UPDATE: hold, resume, a new address.
 func (d *dialog) handleOffer(req *sipmsg.Request, tx *sipmsg.ServerTx) {
-	d.mu.Lock()
-	busy := d.pending
-	if !busy && req.Method == sipmsg.INVITE {
-		d.pending = true
-	}
-	d.mu.Unlock()
-	if busy {
-		d.a.respond(req, tx, 491, "Request Pending")
+	if !d.offerBusy.CompareAndSwap(false, true) { // RFC 3261 section 14.2
+		d.a.respond(req, tx, 500, "Busy With Another Offer")
 		return
 	}
-	answer, err := d.answerOffer(req)
+	res, err := d.acceptOffer(req)
+	var acked chan struct{}
+	if err == nil && req.Method == sipmsg.INVITE {
+		acked = d.expectACK(req.CSeq().SeqNo)
+	}
+	d.offerBusy.Store(false)
 	if err != nil {
 		d.log.Info("SIP re-INVITE is refused", "error", err)
-		d.mu.Lock()
-		d.pending = false
-		d.mu.Unlock()
 		d.a.respond(req, tx, 488, "Not Acceptable Here")
 		return
+	}
+	if err := tx.Respond(res); err != nil {
+		d.log.Warn("SIP answer to a re-INVITE could not be sent", "error", err)
+	}
+	if acked != nil {
+		d.untilACK(tx, res, acked)
+	}
+}
+
+// acceptOffer takes the offer and makes the 200.
+func (d *dialog) acceptOffer(req *sipmsg.Request) (*sipmsg.Response, error) {
+	answer, err := d.answerOffer(req)
+	if err != nil {
+		return nil, err
 	}
 	d.retarget(req)
 	res := sipmsg.NewResponseFromRequest(req, 200, "OK", nil)
@@ -196,12 +206,19 @@ func (d *dialog) handleOffer(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 	res.AppendHeader(sipmsg.NewHeader("Allow", allowed))
 	res.AppendHeader(sipmsg.NewHeader("Server", d.a.name))
 	setBody(res, "application/sdp", answer)
-	if err := tx.Respond(res); err != nil {
-		d.log.Warn("SIP answer to a re-INVITE could not be sent", "error", err)
+	return res, nil
+}
+
+// expectACK makes seq the re-INVITE whose 200 is to be acknowledged. One before
+// it has been answered for good: a peer that sends another has seen our 200.
+func (d *dialog) expectACK(seq uint32) chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.acked != nil {
+		close(d.acked)
 	}
-	if req.Method == sipmsg.INVITE {
-		d.untilACK(tx, res, req.CSeq().SeqNo)
-	}
+	d.unacked, d.acked = seq, make(chan struct{})
+	return d.acked
 }
 
 // retarget takes a new Contact of the peer (RFC 3261 section 12.2.2).
@@ -229,22 +246,15 @@ func (d *dialog) retarget(req *sipmsg.Request) {
 // untilACK repeats our 200 until the ACK comes; the transaction does not, by
 // RFC 6026 section 7.1. It runs on the request's own goroutine, and ends with
 // the call.
-func (d *dialog) untilACK(tx *sipmsg.ServerTx, res *sipmsg.Response, seq uint32) {
+func (d *dialog) untilACK(tx *sipmsg.ServerTx, res *sipmsg.Response, acked <-chan struct{}) {
 	wait := timerT1
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	deadline := time.Now().Add(timerH)
-	defer func() {
-		d.mu.Lock()
-		d.pending = false
-		d.mu.Unlock()
-	}()
 	for {
 		select {
-		case got := <-d.acked:
-			if got == seq {
-				return
-			}
+		case <-acked:
+			return
 		case ack := <-tx.Acks():
 			d.handleACK(ack)
 		case <-d.done:
@@ -254,7 +264,7 @@ func (d *dialog) untilACK(tx *sipmsg.ServerTx, res *sipmsg.Response, seq uint32)
 				d.hangup(leg.Cause{Kind: leg.RequestTimeout, Code: 408, Local: true, Text: "the other side did not acknowledge our answer to its re-INVITE"})
 				return
 			}
-			_ = tx.Respond(res)
+			_ = tx.Respond(res) // lost ones are repeated
 			wait = min(2*wait, timerT2)
 			timer.Reset(wait)
 		}
@@ -263,17 +273,17 @@ func (d *dialog) untilACK(tx *sipmsg.ServerTx, res *sipmsg.Response, seq uint32)
 
 func (d *dialog) handleACK(req *sipmsg.Request) {
 	d.mu.Lock()
-	late := d.pending && d.lateOffer
-	d.lateOffer = d.lateOffer && !late
+	mine := d.acked != nil && req.CSeq().SeqNo == d.unacked
+	late := mine && d.lateOffer
+	if mine {
+		close(d.acked)
+		d.acked, d.lateOffer = nil, false
+	}
 	d.mu.Unlock()
 	if late {
 		if err := d.applyOffer(req.Body(), false); err != nil {
 			d.log.Warn("SIP answer in the ACK of a re-INVITE cannot be used", "error", err)
 		}
-	}
-	select {
-	case d.acked <- req.CSeq().SeqNo:
-	default:
 	}
 }
 
@@ -294,5 +304,6 @@ func (d *dialog) answerOffer(req *sipmsg.Request) (string, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.lateOffer = false
 	return d.local.String(), nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -133,7 +134,7 @@ func (d *dialog) invite() (*sipmsg.Response, leg.Cause) {
 		d.mu.Unlock()
 		if challenge != nil {
 			if err := authorize(req, challenge, d.party.user, d.party.pass); err != nil {
-				return nil, d.failed(leg.Rejected, challenge.StatusCode, "the SIP server %v wants a login: %v", next, err)
+				return nil, d.refusedLogin(challenge, err)
 			}
 		}
 		if attempt == 0 {
@@ -158,6 +159,12 @@ func (d *dialog) hungUp() bool {
 	default:
 		return false
 	}
+}
+
+func (d *dialog) refusedLogin(challenge *sipmsg.Response, why error) leg.Cause {
+	c := d.failed(leg.Rejected, challenge.StatusCode, "the SIP server wants a login and cannot be answered: %v", why)
+	c.Local = d.hungUp()
+	return c
 }
 
 // rejected turns a final status into a cause.
@@ -261,8 +268,11 @@ func (d *dialog) cancel(invite *sipmsg.Request, next netip.AddrPort, limit *time
 func (d *dialog) progress(res *sipmsg.Response) {
 	code, text := res.StatusCode, plain(res.Reason)
 	d.mu.Lock()
-	news := code != d.ringCode
-	d.ringCode = code
+	news := !d.told[code-100]
+	if d.told[code-100] = true; code == 100 {
+		// sipgo hands responses on in no sure order: 100 is no news after 180.
+		news = news && !slices.Contains(d.told[1:], true)
+	}
 	d.mu.Unlock()
 	if body := res.Body(); len(body) > 0 && code > 100 {
 		if err := d.applyAnswer(body); err != nil {

@@ -110,7 +110,8 @@ func authorize(req *sipmsg.Request, res *sipmsg.Response, user, password string)
 // saneResponse says that a response carries what its transaction needs. The
 // parser accepts messages without these and its accessors return nil.
 func saneResponse(res *sipmsg.Response) bool {
-	return res != nil && res.From() != nil && res.To() != nil && res.CallID() != nil && res.CSeq() != nil && res.SipVersion == "SIP/2.0"
+	return res != nil && res.From() != nil && res.To() != nil && res.CallID() != nil && res.CSeq() != nil &&
+		res.SipVersion == "SIP/2.0" && res.StatusCode >= 100 && res.StatusCode < 700
 }
 
 // faulty says what is wrong with a request, as a status; 0 if nothing is.

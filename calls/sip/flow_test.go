@@ -1,0 +1,550 @@
+package sip
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	sipmsg "github.com/emiago/sipgo/sip"
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+
+	"lineout/api/fault"
+	"lineout/calls/leg"
+	"lineout/test/peers"
+)
+
+// TestLongRinging: any number of provisional responses, each told once; early
+// media is told with its media.
+func TestLongRinging(t *testing.T) {
+	u, s := newUAS(t), start(t, nil)
+	c := s.dial(t, u.request())
+	invite := u.expect(sipmsg.INVITE)
+	u.answer(invite, 100, "")
+	c.wait(leg.Trying)
+	for range 15 {
+		u.answer(invite, 180, "")
+	}
+	c.wait(leg.Ringing)
+	u.answer(invite, 183, u.sdp())
+	if e := c.wait(leg.EarlyMedia); e.Media == nil || len(e.Media.Tracks()) != 1 {
+		t.Errorf("early media: %+v", e)
+	}
+	u.answer(invite, 200, u.sdp())
+	u.expect(sipmsg.ACK)
+	c.wait(leg.Answered)
+	u.ask("BYE", "")
+	u.response(200)
+	c.wait(leg.Ended)
+	want := []leg.EventType{leg.Trying, leg.Ringing, leg.EarlyMedia, leg.Answered, leg.Ended}
+	if got := c.types(); !slices.Equal(got, want) {
+		t.Errorf("events %v, want %v", got, want)
+	}
+}
+
+// TestInviteWire looks at what our INVITE says.
+func TestInviteWire(t *testing.T) {
+	u, s := newUAS(t), start(t, nil)
+	r := u.request()
+	r.CallID, r.Caller, r.DisplayName, r.Callee = "Xq2tlLcX89tTjaji", "1001", `Ann "x" \`, "#31*5"
+	s.dial(t, r)
+	invite := u.expect(sipmsg.INVITE)
+	if got := invite.CallID().Value(); got != "Xq2tlLcX89tTjaji" {
+		t.Errorf("Call-ID %s", got)
+	}
+	if got := invite.Recipient.String(); got != "sip:%2331*5@127.0.0.1" {
+		t.Errorf("Request-URI %s", got)
+	}
+	text := invite.String()
+	for _, want := range []string{
+		`From: "Ann \"x\" \\" <sip:1001@127.0.0.1>;tag=`,
+		fmt.Sprintf("Contact: <sip:ann@127.0.0.1:%d>", s.Port()),
+		"User-Agent: lineout/",
+		"Max-Forwards: 70",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	u.answer(invite, 503, "")
+	u.expect(sipmsg.ACK)
+}
+
+// TestAckIsRepeated: a repeated 200 means that our ACK was lost.
+func TestAckIsRepeated(t *testing.T) {
+	u, s := newUAS(t), start(t, nil)
+	c := s.dial(t, u.request())
+	invite := u.expect(sipmsg.INVITE)
+	for range 3 {
+		u.answer(invite, 200, u.sdp())
+		if ack := u.expect(sipmsg.ACK); ack.CSeq().SeqNo != invite.CSeq().SeqNo {
+			t.Errorf("ACK with CSeq %v", ack.CSeq())
+		}
+	}
+	c.wait(leg.Answered)
+}
+
+// TestFork: a second branch that answers gets ACK and BYE, the first lives.
+func TestFork(t *testing.T) {
+	u, s := newUAS(t), start(t, nil)
+	c := u.establish(t, s, nil)
+	u.tag = "uas2"
+	u.answer(u.in, 200, u.sdp())
+	u.expect(sipmsg.ACK)
+	bye := u.expect(sipmsg.BYE)
+	if tagOf(bye.To().Params) != "uas2" {
+		t.Errorf("BYE for %s", bye.To())
+	}
+	u.answer(bye, 200, "")
+	if got := c.types(); slices.Contains(got, leg.Ended) {
+		t.Errorf("events %v", got)
+	}
+}
+
+// TestDigest407 answers a proxy's challenge with a new CSeq and branch, and
+// acknowledges the refusal.
+func TestDigest407(t *testing.T) {
+	u, s := newUAS(t), start(t, nil)
+	c := s.dial(t, u.request())
+	first := u.expect(sipmsg.INVITE)
+	u.answer(first, 407, "", `Proxy-Authenticate: Digest realm="x", nonce="1", algorithm=BOGUS`, `Proxy-Authenticate: Digest realm="x", nonce="n", algorithm=md5, qop="auth"`)
+	u.expect(sipmsg.ACK)
+	second := u.expect(sipmsg.INVITE)
+	if second.CSeq().SeqNo != first.CSeq().SeqNo+1 || second.Via().Params.GetOr("branch", "") == first.Via().Params.GetOr("branch", "") {
+		t.Error("the INVITE with credentials is not a new transaction")
+	}
+	if h := second.GetHeader("Proxy-Authorization"); h == nil || !strings.Contains(h.Value(), `username="ann"`) {
+		t.Fatalf("credentials: %v", h)
+	}
+	u.answer(second, 486, "")
+	u.expect(sipmsg.ACK)
+	if e := c.wait(leg.Ended); e.Cause.Kind != leg.Busy || e.Cause.Code != 486 {
+		t.Errorf("cause %+v", e.Cause)
+	}
+	if log := s.log.String(); strings.Contains(log, "username=") || !strings.Contains(log, "Proxy-Authorization: ***") {
+		t.Error("the log shows credentials, or no message at all")
+	}
+}
+
+func TestFinalResponses(t *testing.T) {
+	for _, c := range []struct {
+		code int
+		kind leg.CauseKind
+	}{{302, leg.Rejected}, {401, leg.Rejected}, {404, leg.Rejected}, {408, leg.RequestTimeout}, {480, leg.Rejected}, {486, leg.Busy}, {488, leg.NoCommonCodecs}, {503, leg.Rejected}, {600, leg.Busy}, {603, leg.Rejected}} {
+		t.Run(fmt.Sprint(c.code), func(t *testing.T) {
+			u, s := newUAS(t), start(t, nil)
+			call := s.dial(t, u.request())
+			u.answer(u.expect(sipmsg.INVITE), c.code, "")
+			u.expect(sipmsg.ACK)
+			e := call.wait(leg.Ended)
+			if e.Cause.Code != c.code || e.Cause.Kind != c.kind || e.Cause.Local || e.Cause.Text == "" {
+				t.Errorf("cause %+v", e.Cause)
+			}
+		})
+	}
+}
+
+// TestCancelWaitsForProvisional: CANCEL is not sent before the peer was heard,
+// and it matches the INVITE's branch.
+func TestCancelWaitsForProvisional(t *testing.T) {
+	u, s := newUAS(t), start(t, nil)
+	c := s.dial(t, u.request())
+	invite := u.expect(sipmsg.INVITE)
+	_ = c.Hangup(context.Background(), leg.Cause{Text: "no"})
+	_ = c.Hangup(context.Background(), leg.Cause{Text: "twice"})
+	u.answer(invite, 180, "")
+	cancel := u.expect(sipmsg.CANCEL)
+	if cancel.Via().Value() != invite.Via().Value() || cancel.CSeq().SeqNo != invite.CSeq().SeqNo {
+		t.Errorf("CANCEL does not match:\n%s", cancel)
+	}
+	u.answer(cancel, 200, "")
+	u.answer(invite, 487, "")
+	u.expect(sipmsg.ACK)
+	if e := c.wait(leg.Ended); e.Cause.Text != "no" || !e.Cause.Local {
+		t.Errorf("cause %+v", e.Cause)
+	}
+}
+
+// TestCancelCrosses200: the answer was on its way; it gets ACK and BYE.
+func TestCancelCrosses200(t *testing.T) {
+	u, s := newUAS(t), start(t, nil)
+	c := s.dial(t, u.request())
+	invite := u.expect(sipmsg.INVITE)
+	u.answer(invite, 180, "")
+	c.wait(leg.Ringing)
+	_ = c.Hangup(context.Background(), leg.Cause{Text: "no"})
+	u.answer(u.expect(sipmsg.CANCEL), 200, "")
+	u.answer(invite, 200, u.sdp())
+	u.expect(sipmsg.ACK)
+	u.answer(u.expect(sipmsg.BYE), 200, "")
+	c.wait(leg.Ended)
+	if slices.Contains(c.types(), leg.Answered) {
+		t.Error("the cancelled call was told as answered")
+	}
+}
+
+func TestTimeouts(t *testing.T) {
+	t.Run("no response", func(t *testing.T) {
+		u, s := newUAS(t), start(t, func(c *Config) { c.ResponseTimeout = 300 * time.Millisecond })
+		c := s.dial(t, u.request())
+		if e := c.wait(leg.Ended); e.Cause.Kind != leg.RequestTimeout || e.Cause.Code != 408 {
+			t.Errorf("cause %+v", e.Cause)
+		}
+	})
+	t.Run("rings for ever", func(t *testing.T) {
+		u, s := newUAS(t), start(t, func(c *Config) { c.RingingTimeout = 300 * time.Millisecond })
+		c := s.dial(t, u.request())
+		invite := u.expect(sipmsg.INVITE)
+		u.answer(invite, 180, "")
+		u.answer(u.expect(sipmsg.CANCEL), 200, "")
+		u.answer(invite, 487, "")
+		if e := c.wait(leg.Ended); e.Cause.Kind != leg.RequestTimeout {
+			t.Errorf("cause %+v", e.Cause)
+		}
+	})
+	t.Run("no RTP", func(t *testing.T) {
+		u, s := newUAS(t), start(t, func(c *Config) { c.RTPActivity = "true,1" })
+		c := u.establish(t, s, nil)
+		bye := u.expect(sipmsg.BYE)
+		if h := bye.GetHeader("Reason"); h == nil || !strings.Contains(h.Value(), "Failed by RTP activity") {
+			t.Errorf("Reason: %v", h)
+		}
+		u.answer(bye, 200, "")
+		if e := c.wait(leg.Ended); e.Cause.Kind != leg.RTPActivity {
+			t.Errorf("cause %+v", e.Cause)
+		}
+	})
+}
+
+// TestNoCommonCodec: an answer we cannot use is acknowledged and ended.
+func TestNoCommonCodec(t *testing.T) {
+	u, s := newUAS(t), start(t, nil)
+	c := s.dial(t, u.request())
+	u.answer(u.expect(sipmsg.INVITE), 200, strings.Replace(u.sdp(), "RTP/AVP 8", "RTP/AVP 18", 1))
+	u.expect(sipmsg.ACK)
+	u.answer(u.expect(sipmsg.BYE), 200, "")
+	if e := c.wait(leg.Ended); e.Cause.Kind != leg.NoCommonCodecs {
+		t.Errorf("cause %+v", e.Cause)
+	}
+}
+
+// TestLooseRoute: Record-Route becomes Route in reversed order, the request
+// goes to the first route, the Contact is the Request-URI.
+func TestLooseRoute(t *testing.T) {
+	u, s := newUAS(t), start(t, nil)
+	c := s.dial(t, u.request())
+	own := fmt.Sprintf("<sip:127.0.0.1:%d;lr;x=1>", u.port())
+	u.answer(u.expect(sipmsg.INVITE), 200, u.sdp(), "Record-Route: <sip:192.0.2.9;lr>, "+own)
+	u.expect(sipmsg.ACK)
+	c.wait(leg.Answered)
+	_ = c.Hangup(context.Background(), leg.Cause{})
+	bye := u.expect(sipmsg.BYE)
+	var routes []string
+	for _, h := range bye.GetHeaders("Route") {
+		routes = append(routes, h.Value())
+	}
+	if want := []string{own, "<sip:192.0.2.9;lr>"}; !slices.Equal(routes, want) {
+		t.Errorf("routes %q, want %q", routes, want)
+	}
+	if got := bye.Recipient.String(); got != fmt.Sprintf("sip:bob@127.0.0.1:%d", u.port()) {
+		t.Errorf("Request-URI %s", got)
+	}
+	u.answer(bye, 200, "")
+	c.wait(leg.Ended)
+}
+
+// TestRequestsOfThePeer goes through what may come within and outside a call.
+func TestRequestsOfThePeer(t *testing.T) {
+	u, s := newUAS(t), start(t, nil)
+	c := u.establish(t, s, nil)
+	u.ask("OPTIONS", "")
+	u.response(200)
+	u.ask("MESSAGE", "hello", "Content-Type: text/plain")
+	u.response(200)
+	u.ask("NOTIFY", "", "Event: x")
+	u.response(200)
+	u.ask("INFO", "Signal=9\r\nDuration=100\r\n", "Content-Type: application/dtmf-relay")
+	u.response(200)
+	if e := c.wait(leg.DTMFReceived); e.Digit != "9" {
+		t.Errorf("digit %q", e.Digit)
+	}
+	u.ask("INFO", "x", "Content-Type: application/odd")
+	u.response(415)
+	u.ask("REFER", "", "Refer-To: <sip:x@y>")
+	u.response(603)
+	u.ask("PUBLISH", "")
+	if r := u.response(405); r.GetHeader("Allow") == nil {
+		t.Error("405 without Allow")
+	}
+	u.raw("BYE", "stranger", "", 500)
+	u.response(481)
+	u.raw("INFO", u.tag, "", 3) // older than what came before
+	u.response(500)
+	u.ask("BYE", "", `Reason: Q.850;cause=16;text="bye"`)
+	u.response(200)
+	if e := c.wait(leg.Ended); e.Cause.Local || !strings.Contains(e.Cause.Text, "bye") {
+		t.Errorf("cause %+v", e.Cause)
+	}
+	u.ask("BYE", "")
+	u.response(481)
+}
+
+// TestDefaultDeny: what no call is about is refused, and malformed messages
+// are refused or dropped without harm.
+func TestDefaultDeny(t *testing.T) {
+	u, s := newUAS(t), start(t, nil)
+	u.peer = s.wire.LocalAddr().(*net.UDPAddr)
+	n := 0
+	send := func(start, headers string) {
+		n++
+		u.send(fmt.Sprintf("%s\r\nVia: SIP/2.0/UDP 127.0.0.1:%d;rport;branch=z9hG4bKdeny%d\r\n%s\r\n", start, u.port(), n, headers))
+	}
+	head := func(method string) string {
+		return fmt.Sprintf("From: <sip:x@y>;tag=1\r\nTo: <sip:me@here>\r\nCall-ID: deny%d\r\nCSeq: 1 %s\r\nContent-Length: 0\r\n", n, method)
+	}
+	for _, c := range []struct {
+		start, headers string
+		code           int
+	}{
+		{"OPTIONS sip:me@here SIP/2.0", head("OPTIONS"), 200},
+		{"INVITE sip:me@here SIP/2.0", head("INVITE"), 603},
+		{"REGISTER sip:here SIP/2.0", head("REGISTER"), 405},
+		{"MESSAGE sip:me@here SIP/2.0", head("MESSAGE"), 405},
+		{"BYE sip:me@here SIP/2.0", head("BYE"), 481},
+		{"CANCEL sip:me@here SIP/2.0", head("CANCEL"), 481},
+		{"OPTIONS sip:me@here SIP/2.0", head("INFO"), 400},
+		{"OPTIONS sip:me@here SIP/7.0", head("OPTIONS"), 505},
+		{"OPTIONS tel:1234 SIP/2.0", head("OPTIONS"), 416},
+		{"OPTIONS sip:me@here SIP/2.0", head("OPTIONS") + "From: <sip:z@z>\r\n", 400},
+		{"OPTIONS sip:me@here SIP/2.0", "CSeq: 1 OPTIONS\r\nCall-ID: z\r\nTo: <sip:a@b>\r\n", 400},
+	} {
+		send(c.start, c.headers)
+		u.response(c.code)
+		if c.code == 603 {
+			u.send(fmt.Sprintf("ACK sip:me@here SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:%d;rport;branch=z9hG4bKdeny%d\r\n%s\r\n", u.port(), n, head("ACK")))
+		}
+	}
+	for _, junk := range []string{"", "\r\n\r\n", "\x00\xff", "INVITE", "SIP/2.0 200 OK\r\n\r\n", "SIP/2.0 200 OK\r\nVia: x\r\nCSeq: 1 INVITE\r\n\r\n",
+		"ACK sip:x SIP/2.0\r\n\r\n", "OPTIONS sip:x SIP/2.0\r\n" + strings.Repeat("X: y\r\n", 400) + "\r\n", "BYE * SIP/2.0\r\nCSeq: 99999999999 BYE\r\n\r\n"} {
+		u.send(junk)
+	}
+	send("OPTIONS sip:me@here SIP/2.0", head("OPTIONS"))
+	for { // some junk may have been worth a 400
+		if r, ok := u.read().(*sipmsg.Response); ok && r.StatusCode == 200 {
+			break
+		}
+	}
+}
+
+// TestReInvite: hold, resume, a new address, an offer with an unknown section,
+// and an offer that cannot be taken.
+func TestReInvite(t *testing.T) {
+	u, s := newUAS(t), start(t, nil)
+	c := u.establish(t, s, nil)
+	offer := func(body string, code int) *sipmsg.Response {
+		t.Helper()
+		u.ask("INVITE", body, "Content-Type: application/sdp", fmt.Sprintf("Contact: <sip:bob@127.0.0.1:%d>", u.port()))
+		r := u.response(code)
+		u.ask("ACK", "")
+		return r
+	}
+	r := offer(u.sdp("a=sendonly"), 200)
+	if !strings.Contains(string(r.Body()), "a=recvonly") {
+		t.Errorf("answer to sendonly:\n%s", r.Body())
+	}
+	c.wait(leg.Held)
+	offer(u.sdp("a=sendrecv", "m=image 5000 udptl t38", "m=video 0 RTP/AVP 96"), 200)
+	c.wait(leg.Resumed)
+	r = offer(u.sdp("a=inactive", "m=image 5000 udptl t38"), 200)
+	if b := string(r.Body()); !strings.Contains(b, "m=image 0 UDPTL t38") || !strings.Contains(b, "a=inactive") {
+		t.Errorf("answer with an unknown section:\n%s", b)
+	}
+	r = offer(strings.Replace(u.sdp(), "IN IP4 127.0.0.1", "IN IP4 0.0.0.0", 2), 200)
+	if !strings.Contains(string(r.Body()), "a=inactive") {
+		t.Errorf("answer to the old hold:\n%s", r.Body())
+	}
+	offer(strings.Replace(u.sdp(), "RTP/AVP 8", "RTP/AVP 18", 1), 488)
+	offer("v=9", 488)
+	other := newUAS(t)
+	offer(other.sdp(), 200)
+	buf := make([]byte, 1500)
+	_ = other.rtp.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if n, _, err := other.rtp.ReadFrom(buf); err != nil || n != 172 {
+		t.Errorf("no comfort silence at the new address: %d %v", n, err)
+	}
+	u.ask("UPDATE", "")
+	u.response(200)
+	u.ask("INVITE", "") // late offer: ours is in the 200, the answer in the ACK
+	if r := u.response(200); !strings.Contains(string(r.Body()), "m=audio") {
+		t.Errorf("no offer in\n%s", r)
+	}
+	u.ask("ACK", u.sdp("a=sendonly"), "Content-Type: application/sdp")
+	peers.Eventually(t, "the second hold", 5*time.Second, func() bool {
+		held := 0
+		for _, e := range c.types() {
+			if e == leg.Held {
+				held++
+			}
+		}
+		return held == 3
+	})
+}
+
+// TestReInviteWithoutACK: the 200 is repeated until the ACK comes.
+func TestReInviteWithoutACK(t *testing.T) {
+	u, s := newUAS(t), start(t, nil)
+	u.establish(t, s, nil)
+	u.ask("INVITE", u.sdp(), "Content-Type: application/sdp")
+	for range 3 {
+		if r := u.response(200); r.CSeq().SeqNo != uint32(u.cseq) {
+			t.Errorf("CSeq %v", r.CSeq())
+		}
+	}
+	u.ask("ACK", "")
+}
+
+// TestLatch: media from another address is taken after a few good packets,
+// once; comfort silence then goes there; a third address is refused.
+func TestLatch(t *testing.T) {
+	u, s := newUAS(t), start(t, nil)
+	c := u.establish(t, s, nil)
+	to := net.UDPAddrFromAddrPort(u.offered(t, "audio"))
+	nat, thief := newUAS(t), newUAS(t)
+	send := func(from *uas, seq int, ssrc uint32, pt uint8) {
+		p := rtp.Packet{Header: rtp.Header{Version: 2, PayloadType: pt, SequenceNumber: uint16(seq), Timestamp: uint32(seq * 160), SSRC: ssrc}, Payload: make([]byte, 160)}
+		b, err := p.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := from.rtp.WriteTo(b, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 20 {
+		send(thief, i, 7, 18) // not an agreed payload type
+		send(nat, i, 9, 8)
+	}
+	m := c.wait(leg.Answered).Media
+	peers.Eventually(t, "media through NAT", 5*time.Second, func() bool { return c.count(8) == 16 })
+	for i := range 20 {
+		send(thief, i, 9, 8)
+		send(u, i, 9, 8)
+	}
+	peers.Eventually(t, "the strangers to be counted", 5*time.Second, func() bool { return m.Stats()[0].PacketsRejected == 64 })
+	if got, want := m.Stats()[0].Remote, nat.rtp.LocalAddr().String(); got != want {
+		t.Errorf("remote %s, want %s", got, want)
+	}
+	buf := make([]byte, 1500)
+	_ = nat.rtp.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, _, err := nat.rtp.ReadFrom(buf); err != nil {
+		t.Errorf("no comfort silence at the latched address: %v", err)
+	}
+	if c.count(8) != 16 {
+		t.Errorf("%d packets passed, want 16", c.count(8))
+	}
+}
+
+// TestKeyframeFallback: PLI and FIR come by RTCP at once; asked a third time,
+// SIP INFO asks as well.
+func TestKeyframeFallback(t *testing.T) {
+	u, s := newUAS(t), start(t, nil)
+	control := newUAS(t)
+	c := u.establish(t, s, nil, "a=rtpmap:8 PCMA/8000", fmt.Sprintf("m=video %d RTP/AVP 99", u.rtpPort()),
+		"a=rtpmap:99 H264/90000", "a=fmtp:99 packetization-mode=0", fmt.Sprintf("a=rtcp:%d", control.rtpPort()), "a=ssrc:77 cname:x")
+	m := c.wait(leg.Answered).Media
+	if tracks := m.Tracks(); len(tracks) != 2 || tracks[1].Formats[0].PayloadType != 99 || tracks[1].Send || !tracks[1].Receive {
+		t.Fatalf("tracks %+v", tracks)
+	}
+	m.RequestKeyframe()
+	buf := make([]byte, 1500)
+	pli, fir := false, false
+	for !pli || !fir {
+		_ = control.rtp.SetReadDeadline(time.Now().Add(5 * time.Second))
+		n, _, err := control.rtp.ReadFrom(buf)
+		if err != nil {
+			t.Fatalf("PLI %v, FIR %v: %v", pli, fir, err)
+		}
+		pkts, err := rtcp.Unmarshal(buf[:n])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range pkts {
+			switch p := p.(type) {
+			case *rtcp.PictureLossIndication:
+				pli = p.MediaSSRC == 77
+			case *rtcp.FullIntraRequest:
+				fir = p.MediaSSRC == 0 && len(p.FIR) == 1 && p.FIR[0].SSRC == 77 && p.FIR[0].SequenceNumber == 1
+			}
+		}
+	}
+	m.RequestKeyframe()
+	m.RequestKeyframe()
+	info := u.expect(sipmsg.INFO)
+	if !strings.Contains(string(info.Body()), "picture_fast_update") || info.ContentType().Value() != "application/media_control+xml" {
+		t.Errorf("INFO:\n%s", info)
+	}
+	u.answer(info, 200, "")
+}
+
+// TestBadInput fails before anything is sent, with a class for REST.
+func TestBadInput(t *testing.T) {
+	s := start(t, nil)
+	good := leg.Request{CallID: "a", Callee: "b", Login: "c", Domain: "127.0.0.1", Port: 9}
+	for _, c := range []struct {
+		name   string
+		change func(*leg.Request)
+		code   fault.Code
+	}{
+		{"no callee", func(r *leg.Request) { r.Callee = "" }, fault.BadRequest},
+		{"callee with CRLF", func(r *leg.Request) { r.Callee = "b\r\nX: y" }, fault.BadRequest},
+		{"callee of another scheme", func(r *leg.Request) { r.Callee = "http://x" }, fault.BadRequest},
+		{"callee with a bad host", func(r *leg.Request) { r.Callee = "sip:b@h\r\nX" }, fault.BadRequest},
+		{"callee with bad parameters", func(r *leg.Request) { r.Callee = "sip:b@h;x=<\r\n" }, fault.BadRequest},
+		{"domain", func(r *leg.Request) { r.Domain = "a b" }, fault.BadRequest},
+		{"no domain", func(r *leg.Request) { r.Domain = "" }, fault.BadRequest},
+		{"proxy", func(r *leg.Request) { r.Proxy = "a\nb" }, fault.BadRequest},
+		{"port", func(r *leg.Request) { r.Port = 70000 }, fault.BadRequest},
+		{"Call-ID", func(r *leg.Request) { r.CallID = "a\r\nX: y" }, fault.BadRequest},
+		{"no Call-ID", func(r *leg.Request) { r.CallID = "" }, fault.BadRequest},
+		{"display name", func(r *leg.Request) { r.DisplayName = "a\r\nX: y" }, fault.BadRequest},
+		{"caller", func(r *leg.Request) { r.Caller = "a>\r\n" }, fault.BadRequest},
+		{"password", func(r *leg.Request) { r.Password = "a\n" }, fault.BadRequest},
+		{"login", func(r *leg.Request) { r.Login = "Ralf C12441@host.com" }, fault.Internal},
+		{"authentication name", func(r *leg.Request) { r.AuthName = "Ralf C" }, fault.Internal},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := good
+			c.change(&r)
+			if _, err := s.Dial(context.Background(), r); err == nil || fault.CodeOf(err) != c.code {
+				t.Errorf("error %v, want class %d", err, c.code)
+			}
+		})
+	}
+	if n := s.ports.inUse(); n != 0 {
+		t.Errorf("%d port pairs are in use", n)
+	}
+}
+
+// TestPortsExhausted: the call that finds no port fails at once with 503 and
+// the settings' names; a Call-ID serves once at a time.
+func TestPortsExhausted(t *testing.T) {
+	u, s := newUAS(t), start(t, func(c *Config) { c.MediaPortTo = c.MediaPortFrom + 4 })
+	r := u.request()
+	r.CallID = "first"
+	s.dial(t, r)
+	if _, err := s.Dial(context.Background(), r); fault.CodeOf(err) != fault.Conflict {
+		t.Errorf("the same Call-ID: %v", err)
+	}
+	r.CallID = "second"
+	_, err := s.Dial(context.Background(), r)
+	if fault.CodeOf(err) != fault.Unavailable || !strings.Contains(err.Error(), "media_port_from") {
+		t.Errorf("error %v", err)
+	}
+	invite := u.expect(sipmsg.INVITE)
+	u.answer(invite, 486, "")
+	peers.Eventually(t, "the ports to come back", 5*time.Second, func() bool { return s.ports.inUse() == 0 })
+}

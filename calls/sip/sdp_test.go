@@ -1,0 +1,201 @@
+package sip
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"lineout/media"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// offer builds the description of a call with both sections.
+func offer(formats []wireFormat, send bool) *localSession {
+	l := &localSession{name: "lineout/1.0", version: 1437391553771, address: "203.0.113.7"}
+	for i, k := range []media.Kind{media.Audio, media.Video} {
+		l.sections = append(l.sections, localSection{kind: k, proto: "RTP/AVP", port: 31022 + 2*i, formats: localFormats(ofKind(formats, k)),
+			dir: makeDirection(send, true), ssrc: 1478013757 + uint32(i), cname: "rtp/" + k.String() + "/Xq2tlLcX89tTjaji"})
+	}
+	return l
+}
+
+// TestOfferForm holds the form of S2-30 and S2-31 byte for byte.
+func TestOfferForm(t *testing.T) {
+	c := defaults(t)
+	all, unknown := selectFormats(c.Codecs, table(), c.CodecsExcludeSIP)
+	if len(unknown) > 0 {
+		t.Errorf("unknown codecs in the defaults: %v", unknown)
+	}
+	seed, _ := selectFormats([]string{"alaw", "ulaw", "opus", "h264", "vp8"}, table(), c.CodecsExcludeSIP, c.CodecsExcludeSIPRTMP)
+	for _, g := range []struct {
+		file string
+		got  *localSession
+	}{
+		{"offer_seed.sdp", offer(seed, true)},
+		{"offer_all.sdp", offer(all, true)},
+		{"offer_recvonly.sdp", offer(all, false)},
+	} {
+		path := filepath.Join("testdata", g.file)
+		if *update {
+			if err := os.WriteFile(path, []byte(g.got.String()), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g.got.String() != string(want) {
+			t.Errorf("%s: got\n%s", g.file, g.got)
+		}
+	}
+}
+
+func TestSelectFormats(t *testing.T) {
+	got, unknown := selectFormats([]string{"vp8", "Opus", "g729", "ulaw", "telephone-event", "ulaw", "speex16"}, table(), []string{"ULAW"})
+	var names []string
+	for _, f := range got {
+		names = append(names, f.rtpmap)
+	}
+	if want := []string{"VP8/90000", "opus/48000/2", "telephone-event/48000"}; !slices.Equal(names, want) {
+		t.Errorf("formats %v, want %v", names, want)
+	}
+	if want := []string{"g729", "speex16"}; !slices.Equal(unknown, want) {
+		t.Errorf("unknown %v, want %v", unknown, want)
+	}
+}
+
+const baresipAnswer = "v=0\r\no=- 1 2 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\na=tool:baresip 1.0.0\r\n" +
+	"m=audio 20000 RTP/AVP 8 101\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=rtcp:20009\r\na=sendrecv\r\na=label:1\r\n" +
+	"m=video 20002 RTP/AVP 113\r\nc=IN IP4 192.0.2.2\r\na=rtpmap:113 H264/90000\r\na=fmtp:113 packetization-mode=0;profile-level-id=42e01f\r\na=sendonly\r\na=ssrc:4711 cname:x\r\na=rtcp-mux\r\n"
+
+func TestParseSDP(t *testing.T) {
+	s, err := parseSDP([]byte(baresipAnswer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, v := &s.media[0], &s.media[1]
+	if a.kind != media.Audio || a.port != 20000 || a.rtcpPort != 20009 || a.host != "192.0.2.1" || a.dir != sendrecv || len(a.formats) != 2 {
+		t.Errorf("audio %+v", a)
+	}
+	if v.kind != media.Video || v.host != "192.0.2.2" || v.dir != sendonly || v.ssrc != 4711 || !v.mux || mode(v.formats[0].fmtp) != 0 {
+		t.Errorf("video %+v", v)
+	}
+	for _, bad := range []string{"", "v=1\r\nm=audio 1 RTP/AVP 0", "m=audio x RTP/AVP 0", "m=audio 70000 RTP/AVP 0", "m=audio 1 RTP/AVP", "c=IN IP4 a b\r\nm=audio 1 RTP/AVP 0",
+		"c=IN IP4 <x>\r\nm=audio 1 RTP/AVP 0", strings.Repeat("m=audio 1 RTP/AVP 0\n", 17), strings.Repeat("a=x\n", 2000), "m=audio 1 RTP/AVP 0\na=" + strings.Repeat("x", 5000)} {
+		if _, err := parseSDP([]byte(bad)); err == nil {
+			t.Errorf("taken: %.40q", bad)
+		}
+	}
+}
+
+func TestAgree(t *testing.T) {
+	c := defaults(t)
+	ours, _ := selectFormats(c.Codecs, table())
+	audio, video := ofKind(ours, media.Audio), ofKind(ours, media.Video)
+	for _, tc := range []struct {
+		name, sdp string
+		ours      []wireFormat
+		formats   []uint8
+		codec     media.Codec
+		event     uint8
+		usable    bool
+	}{
+		{"static types without rtpmap", "m=audio 5 RTP/AVP 0 8", audio, []uint8{0, 8}, "PCMU", 0, true},
+		{"port 0", "m=audio 0 RTP/AVP 0", audio, []uint8{0}, "PCMU", 0, false},
+		{"secure", "m=audio 5 RTP/SAVP 0", audio, []uint8{0}, "PCMU", 0, false},
+		{"feedback profile", "m=audio 5 RTP/AVPF 0", audio, []uint8{0}, "PCMU", 0, true},
+		{"another number for opus", "m=audio 5 RTP/AVP 96\na=rtpmap:96 OPUS/48000/2", audio, []uint8{96, 111}, "opus", 0, true},
+		{"events on the clock of the audio", "m=audio 5 RTP/AVP 96 97 98\na=rtpmap:96 opus/48000/2\na=rtpmap:97 telephone-event/8000\na=rtpmap:98 telephone-event/48000", audio, []uint8{96, 111}, "opus", 98, true},
+		{"events only on another clock", "m=audio 5 RTP/AVP 111 101\na=rtpmap:111 opus/48000/2\na=rtpmap:101 telephone-event/8000", audio, []uint8{111}, "opus", 101, true},
+		{"nothing in common", "m=audio 5 RTP/AVP 18 101\na=rtpmap:18 G729/8000\na=rtpmap:101 telephone-event/8000", audio, nil, "", 0, true},
+		{"opus mono is not opus", "m=audio 5 RTP/AVP 96\na=rtpmap:96 opus/48000", audio, nil, "", 0, true},
+		{"H.264 mode 0 alone", "m=video 5 RTP/AVP 99\na=rtpmap:99 H264/90000\na=fmtp:99 profile-level-id=42e01f", video, []uint8{99, 112, 113}, "H264", 0, true},
+		{"an rtpmap for a static number", "m=audio 5 RTP/AVP 8\na=rtpmap:8 pcma/8000/1", audio, []uint8{8}, "PCMA", 0, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s, err := parseSDP([]byte("c=IN IP4 192.0.2.1\n" + tc.sdp))
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := &s.media[0]
+			if m.usable() != tc.usable {
+				t.Errorf("usable %v", m.usable())
+			}
+			a, ok := agree(m, tc.ours, true)
+			if ok != (tc.formats != nil) {
+				t.Fatalf("agreed %v", ok)
+			}
+			if !ok {
+				return
+			}
+			var pts []uint8
+			for _, f := range a.formats {
+				pts = append(pts, f.PayloadType)
+			}
+			if !slices.Equal(pts, tc.formats) || a.send.codec != tc.codec || a.eventPT != tc.event {
+				t.Errorf("formats %v send %v event %d", pts, a.send, a.eventPT)
+			}
+		})
+	}
+}
+
+// TestAnswerEchoes: our answer keeps the peer's numbers and H.264 mode.
+func TestAnswerEchoes(t *testing.T) {
+	ours, _ := selectFormats(defaults(t).Codecs, table())
+	s, err := parseSDP([]byte("c=IN IP4 192.0.2.1\nm=video 5 RTP/AVP 31 97 98\na=rtpmap:97 H264/90000\na=fmtp:97 packetization-mode=1\na=rtpmap:98 VP8/90000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, ok := agree(&s.media[0], ofKind(ours, media.Video), false)
+	if !ok || len(a.formats) != 2 {
+		t.Fatalf("%v %+v", ok, a)
+	}
+	want := []localFormat{{97, "H264/90000", "packetization-mode=1; profile-level-id=420020"}, {98, "VP8/90000", ""}}
+	if got := a.echo(&s.media[0], ofKind(ours, media.Video)); !slices.Equal(got, want) {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// FuzzSDP: whatever a peer writes is read or refused, and what is agreed on is
+// consistent; our answer to it can be read again.
+func FuzzSDP(f *testing.F) {
+	for _, s := range []string{baresipAnswer, "v=0\nm=audio 1 RTP/AVP 0 8 101\n", "c=IN IP6 ::1\nm=video 9/2 RTP/AVPF 96\na=rtpmap:96 VP8/90000\na=inactive\n",
+		"m=audio 0 RTP/AVP 0\na=rtcp:0 IN IP4 x\na=ssrc:99999999999 x\na=fmtp:0\na=rtpmap:0", "v=0\r\nm=audio 5 RTP/AVP 127 128 -1\r\na=rtpmap:127 opus/48000/2/3"} {
+		f.Add([]byte(s))
+	}
+	ours, _ := selectFormats(defaults(f).Codecs, table())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := parseSDP(b)
+		if err != nil {
+			return
+		}
+		l := localSession{name: "x/1", address: "192.0.2.1"}
+		for i := range s.media {
+			m := &s.media[i]
+			_, _ = m.usable(), m.held()
+			a, ok := agree(m, ofKind(ours, m.kind), i%2 == 0)
+			if !ok {
+				l.sections = append(l.sections, refusal(m))
+				continue
+			}
+			if p := a.byPT[a.sendPT]; p.codec == "" || p.event || p != a.send {
+				t.Fatalf("we would send payload type %d, agreed is %+v", a.sendPT, p)
+			}
+			for _, g := range a.formats {
+				if p := a.byPT[g.PayloadType]; p.codec != g.Codec || p.event {
+					t.Fatalf("format %+v, table %+v", g, p)
+				}
+			}
+			l.sections = append(l.sections, localSection{kind: m.kind, proto: m.proto, port: 4, formats: a.echo(m, ofKind(ours, m.kind))})
+		}
+		again, err := parseSDP([]byte(l.String()))
+		if err != nil || len(again.media) != len(s.media) {
+			t.Fatalf("our answer cannot be read: %v\n%s", err, &l)
+		}
+	})
+}
