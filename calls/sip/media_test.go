@@ -1,0 +1,449 @@
+package sip
+
+import (
+	"encoding/binary"
+	"math"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"pgregory.net/rapid"
+
+	"lineout/calls/leg"
+	"lineout/media"
+)
+
+var (
+	t0    = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	named = netip.MustParseAddrPort("192.0.2.1:4000")
+	nat   = netip.MustParseAddrPort("198.51.100.9:6000")
+	thief = netip.MustParseAddrPort("203.0.113.5:7000")
+)
+
+func TestLatchRules(t *testing.T) {
+	const window = 10 * time.Second
+	arm := func() *latch {
+		var l latch
+		l.arm(named, t0, window)
+		return &l
+	}
+	t.Run("the announced address wins at once and for good", func(t *testing.T) {
+		l := arm()
+		for i := range uint16(latchPackets - 1) {
+			if l.admit(nat, 1, i, t0) {
+				t.Fatal("taken too early")
+			}
+		}
+		if !l.admit(named, 2, 9, t0) || l.admit(nat, 1, latchPackets-1, t0) || l.moved() {
+			t.Errorf("%+v", l)
+		}
+	})
+	t.Run("another address after some packets in order", func(t *testing.T) {
+		l := arm()
+		for i := range uint16(latchPackets) {
+			if got := l.admit(nat, 1, 65533+i, t0); got != (i == latchPackets-1) {
+				t.Fatalf("packet %d: %v", i, got)
+			}
+		}
+		if l.remote() != nat || !l.moved() || l.admit(named, 1, 1, t0) || l.admit(thief, 1, 1, t0) {
+			t.Errorf("%+v", l)
+		}
+	})
+	t.Run("a changing SSRC, gaps or a second stranger start again", func(t *testing.T) {
+		l := arm()
+		for i := range uint16(100) {
+			if l.admit(nat, uint32(i), i, t0) || l.admit(nat, 7, 2*i, t0) || l.admit(thief, 7, i, t0) {
+				t.Fatal("taken")
+			}
+		}
+	})
+	t.Run("not after the window, but the announced address still is", func(t *testing.T) {
+		l := arm()
+		for i := range uint16(20) {
+			if l.admit(nat, 1, i, t0.Add(window+time.Second)) {
+				t.Fatal("taken")
+			}
+		}
+		if !l.admit(named, 1, 1, t0.Add(time.Hour)) {
+			t.Error("refused")
+		}
+	})
+	t.Run("a new address arms it again", func(t *testing.T) {
+		l := arm()
+		l.admit(named, 1, 1, t0)
+		l.arm(nat, t0.Add(time.Hour), window)
+		if l.remote() != nat || l.admit(named, 1, 2, t0.Add(time.Hour)) || !l.admit(nat, 1, 2, t0.Add(time.Hour)) {
+			t.Errorf("%+v", l)
+		}
+	})
+}
+
+// sent runs a transmitter from t0 for a time, polling when it asks to be.
+func sent(x *transmitter, from, to time.Time) (out []rtp.Header, payloads [][]byte, at []time.Time) {
+	var buf [4]byte
+	now := from
+	for n := 0; n < 100000; n++ {
+		for {
+			h, p, ok := x.next(now, buf[:])
+			if !ok {
+				break
+			}
+			out, payloads, at = append(out, h), append(payloads, slices.Clone(p)), append(at, now)
+		}
+		due := x.due()
+		if due.IsZero() || due.After(to) {
+			return out, payloads, at
+		}
+		now = due
+	}
+	panic("the transmitter never rests")
+}
+
+func audio(silence int) *transmitter {
+	x := &transmitter{ssrc: 1, seq: 65530, base: math.MaxUint32 - 1000}
+	x.configure(8, 8000, make([]byte, silence), true, t0)
+	x.eventPT, x.eventHz, x.eventOK = 101, 8000, true
+	return x
+}
+
+func TestComfortSilence(t *testing.T) {
+	x := audio(160)
+	hs, _, at := sent(x, t0, t0.Add(time.Second))
+	if len(hs) != 51 {
+		t.Fatalf("%d packets in a second", len(hs))
+	}
+	for i, h := range hs {
+		if h.Marker != (i == 0) || h.SequenceNumber != uint16(65530+i) || h.Timestamp != hs[0].Timestamp+uint32(160*i) || !at[i].Equal(t0.Add(time.Duration(i)*packetTime)) {
+			t.Fatalf("packet %d at %v: %+v", i, at[i].Sub(t0), h)
+		}
+	}
+	// after a sleep of the machine: no burst, timestamps follow the clock
+	late := t0.Add(time.Minute)
+	hs, _, _ = sent(x, late, late)
+	if len(hs) != 1 || !hs[0].Marker || hs[0].Timestamp != x.base+60*8000 {
+		t.Errorf("after a minute: %+v", hs)
+	}
+	x.configure(8, 8000, nil, false, late)
+	if !x.due().IsZero() {
+		t.Error("due although nothing may be sent")
+	}
+}
+
+// TestTelephoneEvent: RFC 4733 section 2.5.
+func TestTelephoneEvent(t *testing.T) {
+	x := audio(160)
+	sent(x, t0, t0.Add(100*time.Millisecond))
+	start := t0.Add(110 * time.Millisecond)
+	if !x.dial([]byte{5, 11}, start) {
+		t.Fatal("refused")
+	}
+	hs, ps, at := sent(x, start, start.Add(time.Second))
+	var events [][]int
+	for i, h := range hs {
+		if h.PayloadType != 101 {
+			continue
+		}
+		p := ps[i]
+		d := int(binary.BigEndian.Uint16(p[2:]))
+		first := len(events) == 0 || int(h.Timestamp) != events[len(events)-1][0]
+		if first {
+			events = append(events, []int{int(h.Timestamp), int(p[0]), 0, 0})
+		}
+		e := events[len(events)-1]
+		if h.Marker != first {
+			t.Errorf("marker %v on packet %d", h.Marker, i)
+		}
+		if end := p[1]&0x80 != 0; end {
+			e[3]++
+			if d != 1280 {
+				t.Errorf("end after %d units", d)
+			}
+		} else if d != e[2]+160 {
+			t.Errorf("duration %d after %d", d, e[2])
+		}
+		e[2] = d
+		if i > 0 && hs[i-1].PayloadType == 101 && !first && at[i].Sub(at[i-1]) != packetTime {
+			t.Errorf("packet %d came %v after the last", i, at[i].Sub(at[i-1]))
+		}
+	}
+	if len(events) != 2 || events[0][1] != 5 || events[1][1] != 11 || events[0][3] != endPackets || events[1][3] != endPackets {
+		t.Fatalf("events %v", events)
+	}
+	for i := 1; i < len(hs); i++ {
+		if hs[i].SequenceNumber != hs[i-1].SequenceNumber+1 || int32(hs[i].Timestamp-hs[i-1].Timestamp) < 0 {
+			t.Errorf("packet %d: %+v after %+v", i, hs[i], hs[i-1])
+		}
+	}
+	if x.dial(make([]byte, maxDigits+1), start) {
+		t.Error("the queue has no bound")
+	}
+}
+
+// TestBridged: a bridge takes over from comfort silence and gives it back;
+// its gaps and reorderings stay visible.
+func TestBridged(t *testing.T) {
+	x := audio(160)
+	before, _, _ := sent(x, t0, t0.Add(100*time.Millisecond))
+	last := before[len(before)-1]
+	now := t0.Add(120 * time.Millisecond)
+	in := rtp.Header{SSRC: 9, SequenceNumber: 100, Timestamp: 5000, PayloadType: 8}
+	var out []rtp.Header
+	for _, d := range []uint16{0, 1, 3, 2, 4} {
+		in.SequenceNumber, in.Timestamp = 100+d, 5000+uint32(d)*160
+		h, ok := x.bridged(&in, 160, now)
+		if !ok {
+			t.Fatal("refused")
+		}
+		out = append(out, h)
+		if _, _, ok := x.next(now, make([]byte, 4)); ok {
+			t.Fatal("comfort silence goes on under a bridge")
+		}
+	}
+	for i, d := range []uint16{0, 1, 3, 2, 4} {
+		if out[i].SequenceNumber != last.SequenceNumber+1+d || out[i].Timestamp != last.Timestamp+160+uint32(d)*160 || out[i].SSRC != 1 {
+			t.Errorf("packet %d: %+v after %+v", i, out[i], last)
+		}
+	}
+	after, _, at := sent(x, now, now.Add(bridgePause+50*time.Millisecond))
+	if len(after) == 0 || at[0].Sub(now) != bridgePause || after[0].SequenceNumber != out[4].SequenceNumber+1 || !after[0].Marker {
+		t.Errorf("comfort silence after the bridge: %v %+v", at, after)
+	}
+}
+
+// TestTransmitterProperty: whatever is sent in whatever order, sequence numbers
+// run on and timestamps never go back.
+func TestTransmitterProperty(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		x := audio(160)
+		now := t0
+		in := rtp.Header{SSRC: 9}
+		var last *rtp.Header
+		check := func(h rtp.Header) {
+			if last != nil && (h.SequenceNumber != last.SequenceNumber+1 || int32(h.Timestamp-last.Timestamp) < 0) {
+				t.Fatalf("%+v after %+v", h, *last)
+			}
+			last = &h
+		}
+		for range rapid.IntRange(1, 200).Draw(t, "steps") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 60).Draw(t, "ms")) * time.Millisecond)
+			switch rapid.IntRange(0, 9).Draw(t, "what") {
+			case 0:
+				x.dial([]byte{1}, now)
+			case 1, 2, 3:
+				in.SequenceNumber++
+				in.Timestamp += 160
+				if h, ok := x.bridged(&in, 160, now); ok {
+					check(h)
+				} else { // what is not sent leaves no gap of ours
+					x.bridge.live = false
+				}
+			case 4:
+				in.SSRC, in.Timestamp = in.SSRC+1, rapid.Uint32().Draw(t, "ts")
+			default:
+				var buf [4]byte
+				for h, _, ok := x.next(now, buf[:]); ok; h, _, ok = x.next(now, buf[:]) {
+					check(h)
+				}
+			}
+		}
+	})
+}
+
+// TestReception follows RFC 3550 appendices A.1, A.3 and A.8.
+func TestReception(t *testing.T) {
+	var r reception
+	now := t0
+	for i := range 100 { // 20 ms apart, each tenth lost, wrap of the sequence numbers
+		now = now.Add(packetTime)
+		if i%10 == 5 {
+			continue
+		}
+		r.push(7, uint16(65500+i), uint32(i*160), 8000, now)
+	}
+	rr, ok := r.report(now)
+	if !ok || r.lost() != 10 || rr.TotalLost != 10 || rr.FractionLost != 10*256/100 || rr.LastSequenceNumber != 65536+63 || rr.Jitter != 0 {
+		t.Errorf("%+v, lost %d", rr, r.lost())
+	}
+	r.senderReport(0x1111222233334444, now)
+	for i := 100; i < 1000; i++ { // every second packet 10 ms late: |D| = 80 units
+		at := t0.Add(time.Duration(i) * packetTime)
+		if i%2 == 0 {
+			at = at.Add(10 * time.Millisecond)
+		}
+		r.push(7, uint16(65500+i), uint32(i*160), 8000, at)
+	}
+	rr, _ = r.report(now.Add(2 * time.Second))
+	if rr.FractionLost != 0 || rr.Jitter < 79 || rr.Jitter > 80 || rr.LastSenderReport != 0x22223333 || rr.Delay != 2*65536 {
+		t.Errorf("%+v", rr)
+	}
+	r.push(8, 5, 0, 8000, now) // another source
+	if r.lost() != 10 {
+		t.Errorf("lost %d after a change of the source", r.lost())
+	}
+	r.push(8, 40000, 0, 8000, now) // a jump is not believed at first
+	if r.lost() != 9 {
+		t.Errorf("lost %d after a jump", r.lost())
+	}
+}
+
+// agreedSection is an audio section with PCMA agreed and the peer at named.
+func agreedSection(t testing.TB, kind media.Kind, dir direction) *section {
+	t.Helper()
+	ours, _ := selectFormats(defaults(t).Codecs, table())
+	s := &section{kind: kind, ours: ofKind(ours, kind), cname: "rtp/x/y", want: true}
+	s.tx.ssrc = 77
+	a := &agreement{sendPT: 8, send: payload{codec: "PCMA", clock: 8000}}
+	a.byPT[8] = a.send
+	a.byPT[101] = payload{codec: telephoneEvent, clock: 8000, event: true}
+	s.configure(a, named, netip.AddrPortFrom(named.Addr(), 4001), dir, make([]byte, 160), 0, 10*time.Second, t0)
+	return s
+}
+
+func packet(pt uint8, seq uint16, ssrc uint32, payload ...byte) *rtp.Packet {
+	return &rtp.Packet{Header: rtp.Header{Version: 2, PayloadType: pt, SequenceNumber: seq, SSRC: ssrc, Timestamp: uint32(seq) * 160}, Payload: payload}
+}
+
+// TestReports: a compound of SR or RR with the canonical name, the first one
+// early, then between 2 and 6.2 s apart; BYE at the end.
+func TestReports(t *testing.T) {
+	s := agreedSection(t, media.Audio, sendrecv)
+	if b, _ := s.farewell(t0); b != nil {
+		t.Error("BYE of a member that never took part")
+	}
+	s.admit(packet(8, 1, 5, 1), 13, named, t0)
+	now := t0
+	for i := range 50 {
+		due := s.rtcpAt
+		gap := due.Sub(now)
+		if lo, hi := 2*time.Second, 6200*time.Millisecond; i > 0 && (gap < lo || gap > hi) || i == 0 && gap > 1300*time.Millisecond {
+			t.Fatalf("report %d after %v", i, gap)
+		}
+		now = due
+		if i == 25 {
+			s.tx.count(1, 160, now)
+		}
+		b, to := s.report(now)
+		pkts, err := rtcp.Unmarshal(b)
+		if err != nil || len(pkts) != 2 || to.Port() != 4001 {
+			t.Fatalf("to %v: %v %v", to, pkts, err)
+		}
+		if sdes := pkts[1].(*rtcp.SourceDescription); sdes.Chunks[0].Source != 77 || sdes.Chunks[0].Items[0].Text != "rtp/x/y" {
+			t.Errorf("%+v", sdes)
+		}
+		switch h := pkts[0].(type) {
+		case *rtcp.SenderReport:
+			if i < 25 || h.PacketCount != 1 || h.OctetCount != 160 || len(h.Reports) != 1 {
+				t.Errorf("report %d: %+v", i, h)
+			}
+		case *rtcp.ReceiverReport:
+			if i == 25 || len(h.Reports) != 1 || h.Reports[0].SSRC != 5 {
+				t.Errorf("report %d: %+v", i, h)
+			}
+		}
+		if b, _ := s.report(now); b != nil {
+			t.Error("reported twice")
+		}
+	}
+	b, _ := s.farewell(now)
+	pkts, err := rtcp.Unmarshal(b)
+	if err != nil || len(pkts) != 3 {
+		t.Fatalf("%v %v", pkts, err)
+	}
+	if bye, ok := pkts[2].(*rtcp.Goodbye); !ok || bye.Sources[0] != 77 {
+		t.Errorf("%+v", pkts[2])
+	}
+}
+
+// TestAdmit: agreed payload types pass, telephone-events become digits, the
+// rest is counted; a key frame asked for too early is asked for again.
+func TestAdmit(t *testing.T) {
+	s := agreedSection(t, media.Audio, sendrecv)
+	if b, _ := s.keyframeRequest(t0); b != nil {
+		t.Error("asked nobody for a key frame")
+	}
+	v, _, ask := s.admit(packet(8, 1, 5, 1), 13, named, t0)
+	if v != pass || !ask {
+		t.Errorf("%v %v", v, ask)
+	}
+	if v, _, _ := s.admit(packet(18, 2, 5, 1), 13, named, t0); v != reject {
+		t.Error("payload type 18 passed")
+	}
+	var digits []byte
+	for i := range uint16(6) {
+		p := packet(101, 3+i, 5, 11, 0x0a, 0, 160)
+		p.Timestamp = 1600 * uint32(i/3)
+		v, d, _ := s.admit(p, 16, named, t0)
+		if v != swallow {
+			t.Error("a telephone-event passed as media")
+		}
+		if d != 0 {
+			digits = append(digits, d)
+		}
+	}
+	if string(digits) != "##" {
+		t.Errorf("digits %q", digits)
+	}
+	if st := s.stats("x"); st.PacketsReceived != 7 || st.PacketsRejected != 1 || st.KeyframeRequests != 1 {
+		t.Errorf("%+v", st)
+	}
+	s.refuse()
+	if v, _, _ := s.admit(packet(8, 9, 5, 1), 13, named, t0); v != reject {
+		t.Error("a refused section takes media")
+	}
+}
+
+// FuzzDatagram throws anything at the media sockets.
+func FuzzDatagram(f *testing.F) {
+	ok, err := packet(8, 1, 5, 1, 2, 3).Marshal()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(ok)
+	f.Add([]byte{0x80, 200, 0, 6, 0, 0, 0, 1})
+	f.Add([]byte{0x9f, 8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0xbe, 0xde, 0xff, 0xff})
+	f.Add([]byte{0x81, 206, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2})
+	s := agreedSection(f, media.Audio, sendrecv)
+	m := &session{sections: []*section{s}, digit: func(string) {}}
+	var b slab
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got := func(p leg.Packet) {
+			if (p.RTP == nil) == (p.RTCP == nil) {
+				t.Fatal("neither or both kinds of packet")
+			}
+			if p.RTP != nil && s.agreed.byPT[p.RTP.PayloadType].codec == "" {
+				t.Fatal("a packet with a payload type that was not agreed on")
+			}
+		}
+		if len(data) > maxPacket {
+			return
+		}
+		n := copy(b.room(), data)
+		if isRTCP(data) {
+			m.control(s, data, named, t0, got)
+			return
+		}
+		m.media(s, &b, n, named, t0, got)
+	})
+}
+
+// BenchmarkReceive is the cost of one packet from the socket's buffer to recv.
+func BenchmarkReceive(b *testing.B) {
+	s := agreedSection(b, media.Audio, sendrecv)
+	m := &session{sections: []*section{s}, digit: func(string) {}}
+	p := packet(8, 1, 5, make([]byte, 160)...)
+	raw, err := p.Marshal()
+	if err != nil {
+		b.Fatal(err)
+	}
+	var mem slab
+	recv := func(leg.Packet) {}
+	b.ReportAllocs()
+	for i := range b.N {
+		n := copy(mem.room(), raw)
+		binary.BigEndian.PutUint16(mem.buf[2:], uint16(i))
+		m.media(s, &mem, n, named, t0, recv)
+	}
+}
