@@ -363,8 +363,13 @@ func TestBadRequests(t *testing.T) {
 			"login with blank":    {func(q *Request) { q.SIPLogin = "Ralf C12441@host.com" }, 500},
 			"login with brackets": {func(q *Request) { q.SIPLogin = "<10006>" }, 500},
 			"auth name":           {func(q *Request) { q.SIPAuthName = "Ralf C" }, 500},
-			"login is fine":       {func(q *Request) { q.SIPLogin = "Ralf_C12441"; q.VisibleName = "Ralf C" }, 200},
-			"escaped is fine":     {func(q *Request) { q.CallID = "e"; q.ToStream = "e"; q.SIPLogin = "a%20b" }, 200},
+			"login is fine": {func(q *Request) {
+				q.CallID = "ok"
+				q.ToStream = "ok"
+				q.SIPLogin = "Ralf_C12441"
+				q.VisibleName = "Ralf C"
+			}, 200},
+			"escaped is fine": {func(q *Request) { q.CallID = "e"; q.ToStream = "e"; q.SIPLogin = "a%20b" }, 200},
 		} {
 			q := request("c")
 			c.change(&q)

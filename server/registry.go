@@ -9,6 +9,7 @@ import (
 	"lineout/codecs/opus"
 	"lineout/codecs/vp8"
 	"lineout/outputs"
+	"lineout/outputs/hls"
 	"lineout/outputs/rtmp"
 	"lineout/outputs/webrtc"
 	"lineout/recorder"
@@ -31,6 +32,7 @@ func outputKinds() []outputs.Kind {
 	return []outputs.Kind{
 		webrtc.Kind,
 		rtmp.Kind(),
+		hls.Kind,
 		recorder.Kind,
 	}
 }
