@@ -18,6 +18,8 @@ import (
 
 	"lineout/codecs"
 	"lineout/codecs/aac"
+	"lineout/codecs/convert"
+	"lineout/codecs/g711"
 	"lineout/codecs/h264"
 	"lineout/media"
 	"lineout/outputs"
@@ -119,10 +121,30 @@ func newSource(t testing.TB, s *pipeline.Stream) *source {
 	return src
 }
 
+// newCall is a source as a phone sends: H.264 and PCMA.
+func newCall(t testing.TB, s *pipeline.Stream) *source {
+	t.Helper()
+	src := newSource(t, s)
+	sound, err := os.ReadFile(filepath.Join(clipDir, "sync.alaw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	call := &clip{video: src.clip.video, videoParams: src.clip.videoParams}
+	const packet, packetTime = 160, 20 * time.Millisecond
+	for i := 0; (i+1)*packet <= len(sound); i++ {
+		call.audio = append(call.audio, unit{at: time.Duration(i) * packetTime, data: [][]byte{sound[i*packet : (i+1)*packet]}})
+	}
+	src.clip = call
+	src.audio = &media.Track{ID: "audio", Kind: media.Audio, Codec: g711.PCMA, ClockRate: 8000, Channels: 1}
+	return src
+}
+
 // answer declares the tracks, as a call does when it is answered.
 func (s *source) answer() {
 	s.video.SetParams(s.clip.videoParams)
-	s.audio.SetParams(s.clip.audioParams)
+	if p := s.clip.audioParams; p != nil {
+		s.audio.SetParams(p)
+	}
 	s.stream.AddTrack(s.audio)
 	s.stream.AddTrack(s.video)
 	s.stream.SetReady()
@@ -193,7 +215,7 @@ func newRig(t testing.TB, cfg *Config) *rig {
 	t.Helper()
 	logs := &logBuffer{}
 	log := slog.New(slog.NewTextHandler(logs, nil))
-	table := codecs.NewTable([]codecs.Codec{h264.Codec, aac.Codec}, nil)
+	table := codecs.NewTable([]codecs.Codec{h264.Codec, aac.Codec, g711.CodecPCMA}, convert.All())
 	hub := pipeline.NewHub(pipeline.HubConfig{Codecs: table, Log: log, FlushTimeout: 3 * time.Second})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -61,6 +61,41 @@ func TestNginxRecordsPictureAndSoundTogether(t *testing.T) {
 	t.Logf("%v", report)
 }
 
+// The way of a call: PCMA becomes AAC on the way, in real time, and still the
+// beep is at the flash.
+func TestNginxRecordsACall(t *testing.T) {
+	server := peers.StartRTMPServer(t)
+	r := newRig(t, testConfig())
+	stream := r.stream(t, "call9")
+	src := newCall(t, stream)
+	p, err := r.Start(stream, Target{URL: server.URL("live"), Name: "call9"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Status() != StatusWait {
+		t.Errorf("status %s before the answer", p.Status())
+	}
+	src.answer()
+	stop := src.play(t)
+	peers.Eventually(t, "six seconds of pictures", eventually, func() bool {
+		return p.stats().Frames > 6*(25+47)
+	})
+	stop()
+	stream.Close("test")
+	<-stream.Done()
+	report := recording(t, server, "rtmp_call9", 0)
+	if v := report.Video; v == nil || v.Lost != 0 || v.Backward != 0 || v.NotForward != 0 || v.Frames < 145 {
+		t.Errorf("picture is not what was sent: %v", report)
+	}
+	if a := report.Audio; a == nil || a.Codec != "aac" || a.Rate != 48000 || a.Gaps != 0 || a.Holes != 0 {
+		t.Errorf("sound is not what was sent: %v", report)
+	}
+	if s := report.Sync; s == nil || s.MedianMillis < -40 || s.MedianMillis > 40 || s.Pairs < 4 {
+		t.Errorf("sound and picture are apart: %v", report)
+	}
+	t.Logf("%v", report)
+}
+
 // recording measures the n-th recording of a stream once it is complete.
 func recording(t *testing.T, server *peers.RTMPServer, name string, n int) *media.Report {
 	t.Helper()
