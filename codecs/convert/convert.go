@@ -13,6 +13,7 @@ import (
 	"lineout/codecs"
 	"lineout/codecs/aac"
 	"lineout/codecs/g711"
+	"lineout/codecs/g722"
 	"lineout/codecs/opus"
 	"lineout/media"
 )
@@ -25,10 +26,10 @@ func All() []codecs.Converter {
 		clock, channels int
 		from            []media.Codec
 	}{
-		{aac.Name, aac.SampleRate, 1, []media.Codec{opus.Name, g711.PCMA, g711.PCMU}},
-		{opus.Name, opus.ClockRate, 2, []media.Codec{g711.PCMA, g711.PCMU}},
-		{g711.PCMA, g711.SampleRate, 1, []media.Codec{opus.Name, g711.PCMU}},
-		{g711.PCMU, g711.SampleRate, 1, []media.Codec{opus.Name, g711.PCMA}},
+		{aac.Name, aac.SampleRate, 1, []media.Codec{opus.Name, g722.Name, g711.PCMA, g711.PCMU}},
+		{opus.Name, opus.ClockRate, 2, []media.Codec{g722.Name, g711.PCMA, g711.PCMU}},
+		{g711.PCMA, g711.SampleRate, 1, []media.Codec{opus.Name, g722.Name, g711.PCMU}},
+		{g711.PCMU, g711.SampleRate, 1, []media.Codec{opus.Name, g722.Name, g711.PCMA}},
 	} {
 		for _, from := range to.from {
 			all = append(all, codecs.Converter{
@@ -44,10 +45,12 @@ func All() []codecs.Converter {
 
 // sourceRate is the rate in Hz at which a codec's sound is taken.
 func sourceRate(from, to media.Codec) int {
-	if from != opus.Name {
+	switch {
+	case from == g722.Name:
+		return g722.SampleRate
+	case from != opus.Name:
 		return g711.SampleRate
-	}
-	if to == g711.PCMA || to == g711.PCMU {
+	case to == g711.PCMA || to == g711.PCMU:
 		return g711.SampleRate // Opus decodes to any of its rates by itself
 	}
 	return opus.ClockRate

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"lineout/codecs/g711"
+	"lineout/codecs/g722"
 	"lineout/codecs/opus"
 	"lineout/codecs/resample"
 	"lineout/media"
@@ -33,6 +34,8 @@ func newDecoder(c media.Codec, rate, channels int) (decoder, error) {
 		return newG711Decoder(g711.DecodePCMU), nil
 	case g711.PCMA:
 		return newG711Decoder(g711.DecodePCMA), nil
+	case g722.Name:
+		return &g722Decoder{d: g722.NewDecoder(), plc: newPLC(g722.SampleRate)}, nil
 	case opus.Name:
 		return newOpusDecoder(rate, channels)
 	}
@@ -88,6 +91,30 @@ func (d *g711Decoder) decode(planes [][]float32, packet []byte) error {
 }
 
 func (d *g711Decoder) conceal(planes [][]float32, n int, _ []byte, _ bool) {
+	from := len(planes[0])
+	planes[0] = grow(planes[0], n)
+	d.plc.conceal(planes[0][from:])
+}
+
+type g722Decoder struct {
+	d   *g722.Decoder
+	pcm []int16
+	plc plc
+}
+
+func (d *g722Decoder) rate() int                 { return g722.SampleRate }
+func (d *g722Decoder) channels() int             { return 1 }
+func (d *g722Decoder) samples(packet []byte) int { return 2 * len(packet) }
+
+func (d *g722Decoder) decode(planes [][]float32, packet []byte) error {
+	d.pcm = d.d.Decode(d.pcm[:0], packet)
+	from := len(planes[0])
+	planes[0] = resample.ToFloat(planes[0], d.pcm)
+	d.plc.good(planes[0][from:])
+	return nil
+}
+
+func (d *g722Decoder) conceal(planes [][]float32, n int, _ []byte, _ bool) {
 	from := len(planes[0])
 	planes[0] = grow(planes[0], n)
 	d.plc.conceal(planes[0][from:])

@@ -8,12 +8,14 @@ import (
 	"testing"
 	"time"
 
+	g722peer "github.com/gotranspile/g722"
 	pionopus "github.com/pion/opus"
 	goaac "github.com/tphakala/go-aac"
 
 	"lineout/codecs"
 	"lineout/codecs/aac"
 	"lineout/codecs/g711"
+	"lineout/codecs/g722"
 	"lineout/codecs/opus"
 	"lineout/codecs/resample"
 	"lineout/media"
@@ -70,10 +72,8 @@ func onset(pcm []float32, rate int) time.Duration {
 // source makes the frames of a sound in a codec, the first one at start.
 func source(t testing.TB, c media.Codec, at, start, length time.Duration) []*media.Frame {
 	t.Helper()
-	rate := 8000
-	if c == opus.Name {
-		rate = 48000
-	}
+	rate := map[media.Codec]int{g711.PCMA: 8000, g711.PCMU: 8000, g722.Name: 16000, opus.Name: 48000}[c]
+	enc722 := g722.NewEncoder()
 	pcm := beep(rate, at, length)
 	var enc opus.Encoder
 	if c == opus.Name {
@@ -94,6 +94,8 @@ func source(t testing.TB, c media.Codec, at, start, length time.Duration) []*med
 				t.Fatal(err)
 			}
 			p = p[:n]
+		case g722.Name:
+			p = enc722.Encode(nil, resample.ToInt(nil, pcm[i:i+rate/50]))
 		case g711.PCMU:
 			p = g711.EncodePCMU(nil, resample.ToInt(nil, pcm[i:i+rate/50]))
 		case g711.PCMA:
@@ -140,6 +142,14 @@ func heard(t testing.TB, c media.Codec, frames []*media.Frame) (pcm []float32, r
 			pcm = append(pcm, buf[:n]...)
 		}
 		return pcm, 48000
+	case g722.Name:
+		pcm16 := make([]int16, 320)
+		d := g722peer.NewDecoder(g722peer.Rate64000, 0)
+		for _, f := range frames {
+			d.Decode(pcm16, f.Data[0])
+			pcm = resample.ToFloat(pcm, pcm16)
+		}
+		return pcm, 16000
 	case g711.PCMU:
 		for _, f := range frames {
 			pcm = resample.ToFloat(pcm, g711.DecodePCMU(nil, f.Data[0]))
