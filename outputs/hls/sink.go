@@ -30,6 +30,11 @@ type sink struct {
 	au     [][]byte // reused
 	// epoch is the wall clock at the stream's time zero.
 	epoch time.Time
+	// What is needed to close a segment early: where it began, the newest
+	// frame's time and length, and a picture to begin another one with.
+	segment, newest, step time.Duration
+	key                   [][]byte
+	unit                  [][]byte
 	// lame says that the muxer could not follow a picture, and waits for the
 	// next key frame.
 	lame bool
@@ -104,7 +109,7 @@ func (s *sink) begin() error {
 		return fmt.Errorf("HLS: start packager: %w", err)
 	}
 	g.video, g.audio = video, audio
-	s.gen, s.lame = g, false
+	s.gen, s.lame, s.key, s.unit, s.segment = g, false, nil, nil, -1
 	p.begin(g)
 	return nil
 }
@@ -157,7 +162,7 @@ func (s *sink) writeVideo(f *media.Frame) error {
 		changed := s.video == nil || len(f.Params.Sets) > 0 && !bytes.Equal(f.Params.Sets[0], s.video.Sets[0])
 		s.video = f.Params
 		if changed {
-			s.p.retire(s.gen)
+			s.finish()
 			if err := s.begin(); err != nil {
 				return err
 			}
@@ -187,14 +192,19 @@ func (s *sink) writeVideo(f *media.Frame) error {
 		// A damaged picture, or more lost ones than it can follow.
 		s.lame = true
 		f.Track.AskKeyframe()
+		return nil
 	}
+	if f.Key {
+		s.key = append(s.key[:0], s.au...)
+	}
+	s.follow(f)
 	return nil
 }
 
 func (s *sink) writeAudio(f *media.Frame) error {
 	if f.Params != nil && s.audio != nil && f.Params != s.audio && len(f.Params.Sets) > 0 && !bytes.Equal(f.Params.Sets[0], s.audio.Sets[0]) {
 		s.audio = f.Params
-		s.p.retire(s.gen)
+		s.finish()
 		if err := s.begin(); err != nil {
 			return err
 		}
@@ -206,16 +216,56 @@ func (s *sink) writeAudio(f *media.Frame) error {
 	if err := g.mux.WriteMPEG4Audio(g.audio, s.epoch.Add(f.PTS), ticks(f.PTS, s.rate), f.Data); err != nil {
 		return fmt.Errorf("HLS: audio: %w", err)
 	}
+	if g.video == nil && len(f.Data) > 0 {
+		s.unit = f.Data[:1]
+		s.follow(f)
+	}
 	return nil
 }
 
 // Close implements pipeline.Sink.
 func (s *sink) Close(context.Context) error {
 	if s.gen != nil {
-		s.p.retire(s.gen)
+		s.finish()
 		s.gen = nil
 	}
 	return nil
+}
+
+// follow notes the leading track's progress the way the muxer cuts segments:
+// at a key frame that is at least a segment's length after the last cut.
+func (s *sink) follow(f *media.Frame) {
+	if f.Key && (s.segment < 0 || f.PTS-s.segment >= s.p.o.cfg.SegmentDuration) {
+		s.segment = f.PTS
+	}
+	if d := f.PTS - s.newest; d > 0 && d < time.Second {
+		s.step = d
+	}
+	s.newest = f.PTS
+}
+
+// finish ends the generation with all it was given. The muxer gives a segment
+// out only when the next one begins, so one more key frame is written that
+// makes it begin and that nobody will ever be given.
+func (s *sink) finish() {
+	g := s.gen
+	at := max(s.newest+s.step, s.segment+s.p.o.cfg.SegmentDuration)
+	var err error
+	switch {
+	case g.video != nil && s.key != nil:
+		err = g.mux.WriteH264(g.video, s.epoch.Add(at), ticks(at, h264.ClockRate), s.key)
+	case g.video == nil && s.unit != nil:
+		// The muxer looks one frame ahead, so it takes two to begin a segment.
+		for range 2 {
+			if err == nil {
+				err = g.mux.WriteMPEG4Audio(g.audio, s.epoch.Add(at), ticks(at, s.rate), s.unit)
+			}
+		}
+	}
+	if err != nil {
+		s.p.o.log.Warn("the end of an HLS segment is missing", "stream", s.p.stream.Name(), "err", err)
+	}
+	s.p.retire(g)
 }
 
 // ticks converts to a track's clock, rounding to the nearest.
