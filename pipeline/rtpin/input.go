@@ -100,7 +100,7 @@ func (in *Input) AddTrack(spec TrackSpec) error {
 		t = &trackInput{}
 		in.tracks[tr.Kind] = t
 	}
-	t.spec(spec, &in.cfg)
+	t.spec(in, spec)
 	c := t.clock(in)
 	c.src, c.snd = &t.src, &t.snd
 	in.expected[tr.Kind] = in.expected[tr.Kind] || spec.Expected

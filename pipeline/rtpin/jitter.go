@@ -30,6 +30,11 @@ type jitterBuffer struct {
 	started bool
 	history uint64 // bit i: packet next-1-i was received
 
+	// prime makes the very first packet wait, for lo, for those it may have
+	// overtaken: they would be the head of the first key frame.
+	prime   bool
+	priming bool
+
 	hole     bool
 	since    time.Duration // when the hole was first seen
 	latePeak time.Duration // how late overtaken packets come
@@ -51,6 +56,13 @@ func (b *jitterBuffer) push(a arrived) bool {
 	if !b.started {
 		b.started, b.next, b.highest = true, a.seq, a.seq-1
 		b.slots = make([]jitterSlot, jitterInitial)
+		b.priming, b.since = b.prime, a.at
+	}
+	if b.priming && a.seq < b.next && b.highest-a.seq < jitterPackets {
+		b.next = a.seq
+		for b.highest-b.next >= int64(len(b.slots)) {
+			b.grow()
+		}
 	}
 	if a.seq < b.next {
 		b.behind(a)
@@ -102,6 +114,14 @@ func (b *jitterBuffer) behind(a arrived) {
 func (b *jitterBuffer) pop(now time.Duration, force bool) (a arrived, lost int64, next time.Duration, ok bool) {
 	if b.count == 0 {
 		return arrived{}, 0, 0, false
+	}
+	if due := b.since + b.lo; b.priming && !force && now < due {
+		return arrived{}, 0, due, false
+	} else if b.priming {
+		b.priming = false
+		if b.hole {
+			b.since = b.firstBehind()
+		}
 	}
 	s := b.slot(b.next)
 	if !s.full {

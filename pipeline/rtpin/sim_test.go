@@ -6,7 +6,6 @@ import (
 	"math"
 	"math/rand"
 	"slices"
-	"testing"
 	"time"
 
 	"github.com/pion/rtcp"
@@ -69,6 +68,15 @@ func (d *pictureDepacketizer) Push(p *rtp.Packet, lost bool) []codecs.AccessUnit
 	d.out[0] = codecs.AccessUnit{Timestamp: p.Timestamp, Data: d.parts, Packets: d.pkts, Damaged: len(d.parts) != count}
 	d.parts, d.pkts = nil, nil
 	return d.out[:]
+}
+
+// tester is what *testing.T and *rapid.T have in common.
+type tester interface {
+	Helper()
+	Logf(string, ...any)
+	Errorf(string, ...any)
+	Fatalf(string, ...any)
+	Fatal(...any)
 }
 
 // flow is one simulated track.
@@ -151,7 +159,7 @@ type outFrame struct {
 }
 
 type sim struct {
-	tb     testing.TB
+	tb     tester
 	cfg    Config
 	rnd    *rand.Rand
 	flows  []*flow
@@ -163,7 +171,7 @@ type sim struct {
 	debug  func()
 }
 
-func newSim(tb testing.TB, cfg Config, seed int64, a, v *flow) *sim {
+func newSim(tb tester, cfg Config, seed int64, a, v *flow) *sim {
 	s := &sim{tb: tb, cfg: cfg, rnd: rand.New(rand.NewSource(seed)), in: NewInput(cfg, t0)}
 	for _, f := range []*flow{a, v} {
 		if f == nil {

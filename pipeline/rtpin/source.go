@@ -91,7 +91,7 @@ func (s *source) accept(p *rtp.Packet, local time.Duration, known, timed bool) [
 	if p.SSRC == s.ssrc {
 		d := s.seq.distance(p.SequenceNumber)
 		if d > -maxMisorder && d < maxDropout {
-			s.hasCand = false
+			s.dropCandidate()
 			s.out[0] = s.timed(p, s.seq.at(p.SequenceNumber), local, timed)
 			return s.out[:1]
 		}
@@ -108,9 +108,7 @@ func (s *source) accept(p *rtp.Packet, local time.Duration, known, timed bool) [
 // held before.
 func (s *source) candidate(p *rtp.Packet, local time.Duration, timed bool) []arrived {
 	if !s.hasCand || s.candSSRC != p.SSRC || s.candNext != p.SequenceNumber {
-		if s.hasCand {
-			s.refused++
-		}
+		s.dropCandidate()
 		s.cand = arrived{p: p, at: local}
 		s.hasCand, s.candSSRC, s.candNext = true, p.SSRC, p.SequenceNumber+1
 		return nil
@@ -127,6 +125,13 @@ func (s *source) candidate(p *rtp.Packet, local time.Duration, timed bool) []arr
 	s.out[0].broken = true
 	s.out[1] = s.timed(p, s.seq.at(p.SequenceNumber), local, timed)
 	return s.out[:2]
+}
+
+func (s *source) dropCandidate() {
+	if s.hasCand {
+		s.refused++
+		s.cand, s.hasCand = arrived{}, false
+	}
 }
 
 // timed gives a packet its media time. A packet that is not timed is taken to
@@ -154,9 +159,12 @@ func (s *source) follow(ts uint32, seq int64, local time.Duration) (m time.Durat
 	excess := local - m - s.clock.offset
 	switch {
 	case s.fresh, excess < -earlyLimit || excess > farLateLimit:
-		s.tsJumps++
+		// A fresh start was told to the owner before.
+		if jump = !s.fresh; jump {
+			s.tsJumps++
+		}
 		s.newSegment(ts, seq, local)
-		m, jump = s.now(local), true
+		m = s.now(local)
 	case excess > lateLimit:
 		if jump = s.stuck(excess, local); jump {
 			s.tsJumps++
@@ -194,9 +202,11 @@ func (s *source) newSegment(ts uint32, seq int64, local time.Duration) {
 }
 
 // setRate changes the clock rate; timestamps start anew with the next packet.
-func (s *source) setRate(rate int) {
-	s.fresh = s.segments > 0 && s.rate != rate
-	s.rate = rate
+// It reports whether they were counting already.
+func (s *source) setRate(rate int) bool {
+	changed := s.segments > 0 && s.rate != rate
+	s.rate, s.fresh = rate, s.fresh || changed
+	return changed
 }
 
 // now is the media time of a packet that arrives at local without extra delay.

@@ -169,8 +169,9 @@ func (in *Input) reached(t *trackInput) time.Duration {
 func (in *Input) hand(t *trackInput, p pending, local time.Duration, emit func(*media.Frame)) {
 	dts := in.time(t, &p)
 	if !in.sync.started {
-		in.sync.startAt(dts)
-		dts = 0
+		zero := in.zero(t, dts)
+		in.sync.startAt(zero)
+		dts -= zero
 	}
 	f := p.f
 	if t.hasDTS && t.filler && !f.Filler && dts < t.lastEnd {
@@ -209,6 +210,20 @@ func (in *Input) hand(t *trackInput, p pending, local time.Duration, emit func(*
 		f.Track.SetParams(f.Params)
 	}
 	emit(f)
+}
+
+// zero is where the timeline begins when t's first frame is handed on at dts:
+// there, or where the next frame of the other track may lie if that is before.
+func (in *Input) zero(t *trackInput, dts time.Duration) time.Duration {
+	o := in.tracks[other(t.kind)]
+	if o == nil || o.ended || !o.clock(in).set {
+		return dts
+	}
+	next := max(o.reached, 0)
+	if o.queue.n > 0 {
+		next = o.queue.at(0).media
+	}
+	return min(dts, max(next+o.clock(in).offset, dts-time.Second))
 }
 
 // ntp is the sender's wall clock at capture. Clocks from before 2000 are not

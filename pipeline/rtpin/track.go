@@ -26,7 +26,7 @@ const (
 type pending struct {
 	f     *media.Frame
 	media time.Duration // media time; for filler the timeline itself
-	since time.Duration // local time from which it has been held
+	since time.Duration // local time when it came; the hold limit counts from here
 	size  int
 }
 
@@ -80,7 +80,7 @@ type trackInput struct {
 }
 
 // spec takes over a new or changed track description.
-func (t *trackInput) spec(s TrackSpec, cfg *Config) {
+func (t *trackInput) spec(in *Input, s TrackSpec) {
 	changed := t.track != nil && t.track != s.Track
 	t.kind, t.track = s.Track.Kind, s.Track
 	t.formats = [128]*Format{}
@@ -97,10 +97,16 @@ func (t *trackInput) spec(s TrackSpec, cfg *Config) {
 	t.gap = changed
 	t.lost = changed
 	t.prevSet, t.ptSeen = false, false
-	t.jb.lo, t.jb.hi = cfg.JitterMin, cfg.JitterMax
-	t.src.setRate(s.Track.ClockRate)
+	t.jb.lo, t.jb.hi = in.cfg.JitterMin, in.cfg.JitterMax
+	t.jb.prime = in.hold > 0
+	if t.src.setRate(s.Track.ClockRate) {
+		t.resetReports(in)
+	}
 	t.queue.init()
 }
+
+// resetReports forgets the sender reports, which tell of timestamps that ended.
+func (t *trackInput) resetReports(in *Input) { t.snd.reset(in.clockOf(other(t.kind)).snd.shift) }
 
 // ours says whether packets of this format belong to the track as it is.
 func (t *trackInput) ours(f *Format) bool {
@@ -119,7 +125,7 @@ func (t *trackInput) push(in *Input, p *rtp.Packet, local time.Duration) {
 		return
 	}
 	if ssrc != t.src.ssrc {
-		t.snd.reset(in.clockOf(other(t.kind)).snd.shift)
+		t.resetReports(in)
 	}
 	if timed {
 		t.ended = false
@@ -133,7 +139,7 @@ func (t *trackInput) push(in *Input, p *rtp.Packet, local time.Duration) {
 	t.jb.jitter = t.src.clock.jitter
 	for _, a := range arrivals {
 		if a.jump {
-			t.snd.reset(in.clockOf(other(t.kind)).snd.shift)
+			t.resetReports(in)
 		}
 		if !t.jb.push(a) {
 			t.drain(in, local, true)
@@ -262,7 +268,7 @@ func (t *trackInput) frame(in *Input, u *codecs.AccessUnit, at, m time.Duration,
 	t.gap, t.hasFrame = false, true
 	t.end = m + f.Duration
 	t.reached = max(t.reached, t.end)
-	t.queue.push(pending{f: f, media: m, since: local, size: f.Size()})
+	t.queue.push(pending{f: f, media: m, since: at, size: f.Size()})
 	if t.kind == media.Audio && in.gen.delay > 0 {
 		in.sync.update(local) // a first packet has no place on the timeline yet
 		in.giveWay(t)
