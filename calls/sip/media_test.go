@@ -405,10 +405,10 @@ func FuzzDatagram(f *testing.F) {
 	f.Add([]byte{0x80, 200, 0, 6, 0, 0, 0, 1})
 	f.Add([]byte{0x9f, 8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0xbe, 0xde, 0xff, 0xff})
 	f.Add([]byte{0x81, 206, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2})
-	s := agreedSection(f, media.Audio, sendrecv)
-	m := &session{sections: []*section{s}, digit: func(string) {}}
-	var b slab
 	f.Fuzz(func(t *testing.T, data []byte) {
+		s := agreedSection(t, media.Audio, sendrecv) // new for each: what came before must not matter
+		m := &session{sections: []*section{s}, digit: func(string) {}}
+		var b slab
 		got := func(p leg.Packet) {
 			if (p.RTP == nil) == (p.RTCP == nil) {
 				t.Fatal("neither or both kinds of packet")
