@@ -19,7 +19,7 @@ export class HLS {
     this.url = `/${enc}/${enc}.m3u8`;
     this.video = video;
     this.onLost = onLost;
-    this.bits = 0;
+    this.rates = {};
   }
 
   async open(signal) {
@@ -40,9 +40,8 @@ export class HLS {
         resolve();
       });
       hls.on(window.Hls.Events.FRAG_LOADED, (_, d) => {
-        const s = d.frag.stats;
-        const took = d.frag.duration;
-        if (took > 0) this.bits = (s.total * 8) / took;
+        // Sound and picture come in segments of their own.
+        if (d.frag.duration > 0) this.rates[d.frag.type] = (d.frag.stats.total * 8) / d.frag.duration;
       });
       hls.on(window.Hls.Events.ERROR, (_, e) => {
         if (!e.fatal) return;
@@ -105,7 +104,7 @@ export class HLS {
     const packets = v.currentTime !== this.time ? 1 : 0;
     Object.assign(this, { at: now, frames, time: v.currentTime });
     const behind = this.hls?.latency;
-    return { bits: this.bits, lost: 0, packets, frames, fps, width: v.videoWidth, height: v.videoHeight, videoCodec: this.videoCodec, audioCodec: this.audioCodec, behind };
+    return { bits: Object.values(this.rates).reduce((a, b) => a + b, 0), lost: 0, packets, frames, fps, width: v.videoWidth, height: v.videoHeight, videoCodec: this.videoCodec, audioCodec: this.audioCodec, behind };
   }
 
   close() {
