@@ -19,7 +19,7 @@ func TestEncoder(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := e.Params()
-	// ISO/EIC 14496-3 section 1.6.2.1: object type 2, frequency index 3, one channel.
+	// ISO/IEC 14496-3 section 1.6.2.1: object type 2, frequency index 3, one channel.
 	if p.SampleRate != 48000 || p.Channels != 1 || len(p.Sets) != 1 || !bytes.HasPrefix(p.Sets[0], []byte{0x11, 0x88}) {
 		t.Fatalf("params %+v", p)
 	}

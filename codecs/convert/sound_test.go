@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"math"
 	"os/exec"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -127,7 +129,7 @@ func heard(t testing.TB, c media.Codec, frames []*media.Frame) (pcm []float32, r
 	t.Helper()
 	switch c {
 	case aac.Name:
-		return heardAAC(t, frames)
+		return heardAAC(t, frames, 1)
 	case opus.Name:
 		d, err := pionopus.NewDecoderWithOutput(48000, 1)
 		if err != nil {
@@ -162,7 +164,7 @@ func heard(t testing.TB, c media.Codec, frames []*media.Frame) (pcm []float32, r
 	return pcm, 8000
 }
 
-func heardAAC(t testing.TB, frames []*media.Frame) ([]float32, int) {
+func heardAAC(t testing.TB, frames []*media.Frame, channels int) ([]float32, int) {
 	t.Helper()
 	p := frames[0].Params
 	var adts []byte
@@ -173,7 +175,7 @@ func heardAAC(t testing.TB, frames []*media.Frame) ([]float32, int) {
 		}
 		adts = append(adts, f.Data[0]...)
 	}
-	cmd := exec.Command("ffmpeg", "-v", "error", "-f", "aac", "-i", "pipe:0", "-f", "f32le", "-ac", "1", "pipe:1")
+	cmd := exec.Command("ffmpeg", "-v", "error", "-f", "aac", "-i", "pipe:0", "-f", "f32le", "-ac", strconv.Itoa(channels), "pipe:1")
 	cmd.Stdin = bytes.NewReader(adts)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -271,5 +273,73 @@ func TestBeepAfterHoles(t *testing.T) {
 				t.Errorf("%s to %s, %s: %d gaps flagged, want %d", c.From, c.To, tc.name, gaps, want)
 			}
 		}
+	}
+}
+
+// Stereo Opus is mixed for mono AAC, and keeps its sides for stereo AAC.
+func TestStereo(t *testing.T) {
+	enc, err := opus.NewEncoder(opus.EncoderConfig{SampleRate: 48000, Channels: 2, Bitrate: 64000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := beep(48000, 300*ms, time.Second)
+	var frames []*media.Frame
+	for i := 0; i < len(left); i += 960 {
+		pcm := resample.Interleave(nil, [][]float32{left[i : i+960], make([]float32, 960)})
+		p := make([]byte, opus.MaxPacket)
+		n, err := enc.Encode(pcm, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		frames = append(frames, &media.Frame{PTS: span(int64(i), 48000), Data: [][]byte{p[:n]}})
+	}
+	stereo := run(t, newTest(t, opus.Name, aac.Name, codecs.Options{Channels: 2}), frames)
+	if p := stereo[0].Params; p.Channels != 2 {
+		t.Fatalf("%+v", p)
+	}
+	both, _ := heardAAC(t, stereo, 2)
+	planes := [][]float32{nil, nil}
+	resample.Deinterleave(planes, both)
+	mono, _ := heardAAC(t, run(t, newTest(t, opus.Name, aac.Name, codecs.Options{}), frames), 1)
+	l, r, m := peak(planes[0]), peak(planes[1]), peak(mono)
+	if l < 0.4 || r > 0.05 || m < 0.2 || m > 0.3 {
+		t.Errorf("a tone of 0.5 on the left is heard with %.2f left, %.2f right, %.2f in mono", l, r, m)
+	}
+}
+
+// peak is the size of the largest sample, but for the 1 % that transients make.
+func peak(pcm []float32) float32 {
+	s := make([]float32, len(pcm))
+	for i, v := range pcm {
+		s[i] = max(v, -v)
+	}
+	slices.Sort(s)
+	return s[len(s)*99/100]
+}
+
+// The conversions as a server's table sees them.
+func TestPlan(t *testing.T) {
+	table := codecs.NewTable(nil, All())
+	for _, tc := range []struct {
+		have    media.Codec
+		accepts []media.Codec
+		want    media.Codec
+	}{
+		{g711.PCMU, []media.Codec{aac.Name}, aac.Name},
+		{g722.Name, []media.Codec{aac.Name, opus.Name}, aac.Name},
+		{g711.PCMA, []media.Codec{opus.Name, g711.PCMA}, ""},
+		{g711.PCMU, []media.Codec{opus.Name, g711.PCMA}, opus.Name},
+		{opus.Name, []media.Codec{g711.PCMA, g711.PCMU}, g711.PCMA},
+	} {
+		c, err := table.Plan(tc.have, tc.accepts)
+		switch {
+		case err != nil:
+			t.Errorf("%s to %v: %v", tc.have, tc.accepts, err)
+		case c == nil && tc.want != "", c != nil && c.To != tc.want:
+			t.Errorf("%s to %v: %+v", tc.have, tc.accepts, c)
+		}
+	}
+	if _, err := table.Plan(aac.Name, []media.Codec{opus.Name}); err == nil {
+		t.Error("AAC was planned to be decoded")
 	}
 }

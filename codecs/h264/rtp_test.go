@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/pion/rtp"
+	pioncodecs "github.com/pion/rtp/codecs"
 	"pgregory.net/rapid"
 
 	"lineout/codecs"
@@ -76,7 +77,6 @@ func TestDepacketizer(t *testing.T) {
 	} {
 		d := Codec.NewDepacketizer()
 		for i, in := range tc.in {
-			// An FU-A that was not ended by its marker may come out at once.
 			if got := short(d.Push(in.p, in.lost)); got != in.want {
 				t.Errorf("%s: packet %d: %q, want %q", tc.name, i, got, in.want)
 			}
@@ -308,6 +308,15 @@ func BenchmarkDepacketize(b *testing.B) {
 				p := ps[i%len(ps)]
 				p.Timestamp = uint32(i / len(ps))
 				d.Push(p, false)
+			}
+		})
+		b.Run(bc.name+" pion", func(b *testing.B) {
+			var d pioncodecs.H264Packet
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if _, err := d.Unmarshal(bc.payloads[i%len(bc.payloads)]); err != nil {
+					b.Fatal(err)
+				}
 			}
 		})
 	}
