@@ -218,8 +218,14 @@ func newPlayer(t testing.TB, kinds ...webrtc.RTPCodecType) *player {
 	}
 	var se webrtc.SettingEngine
 	se.SetIncludeLoopbackCandidate(true)
+	se.DisableSRTPReplayProtection(true) // to see retransmissions of what did arrive
 	se.SetIPFilter(func(ip net.IP) bool { return ip.IsLoopback() })
-	pc, err := webrtc.NewAPI(webrtc.WithMediaEngine(&me), webrtc.WithSettingEngine(se)).NewPeerConnection(webrtc.Configuration{})
+	return newPlayerWith(t, &me, se, kinds...)
+}
+
+func newPlayerWith(t testing.TB, me *webrtc.MediaEngine, se webrtc.SettingEngine, kinds ...webrtc.RTPCodecType) *player {
+	t.Helper()
+	pc, err := webrtc.NewAPI(webrtc.WithMediaEngine(me), webrtc.WithSettingEngine(se)).NewPeerConnection(webrtc.Configuration{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,4 +296,10 @@ func (p *player) next(t testing.TB) *rtp.Packet {
 		t.Fatal("no RTP packet within 15 s")
 		return nil
 	}
+}
+
+func newAudio(s *source) *media.Track {
+	t := &media.Track{ID: "audio", Kind: media.Audio, Codec: g711.PCMA, ClockRate: 8000, Channels: 1}
+	s.st.AddTrack(t)
+	return t
 }

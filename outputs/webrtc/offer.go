@@ -48,7 +48,7 @@ type offered struct {
 }
 
 func badOffer(format string, args ...any) error {
-	return &PlayError{Info: string(ByError), Code: fault.BadRequest, Err: fmt.Errorf("cannot use the player's SDP offer: "+format, args...)}
+	return &PlayError{Info: ByError, Code: fault.BadRequest, Err: fmt.Errorf("cannot use the player's SDP offer: "+format, args...)}
 }
 
 // parseOffer reads an offer leniently: pages edit their SDP, so missing fmtp
@@ -297,7 +297,8 @@ func (s *section) rejected() *sdp.MediaDescription {
 	return &sdp.MediaDescription{
 		MediaName: sdp.MediaName{
 			Media: s.media.MediaName.Media, Port: sdp.RangedPort{Value: 0},
-			Protos: s.media.MediaName.Protos, Formats: s.media.MediaName.Formats[:min(1, len(s.media.MediaName.Formats))],
+			// A static type, because one that needs an rtpmap would lack it.
+			Protos: s.media.MediaName.Protos, Formats: []string{"0"},
 		},
 		// Firefox refuses an m= line without a c= line, even a rejected one.
 		ConnectionInformation: &sdp.ConnectionInformation{NetworkType: "IN", AddressType: "IP4", Address: &sdp.Address{Address: "0.0.0.0"}},

@@ -4,26 +4,26 @@ import (
 	"lineout/api/fault"
 )
 
-// Reason says why a viewer ended. Its text is what the WebSDK's pages compare,
-// so it is part of the protocol (STREAM_STATUS_INFO).
-type Reason string
-
-// The reasons for which a viewer ends.
+// Why a viewer ends. The texts are what the WebSDK's pages compare, so they
+// are part of the protocol (STREAM_STATUS_INFO).
 const (
-	ByUser       Reason = "Stopped by user"
-	ByDisconnect Reason = "Stopped by session disconnect"
-	ByTerminate  Reason = "Stopped by rest /terminate"
-	ByPublisher  Reason = "Stopped by publisher stop"
-	ByICETimeout Reason = "Failed by ICE timeout"
-	ByKeepAlive  Reason = "Failed by ICE keep alive"
-	ByDTLS       Reason = "Failed by DTLS error"
-	ByError      Reason = "Failed by error"
+	ByUser       = "Stopped by user"
+	ByDisconnect = "Stopped by session disconnect"
+	ByTerminate  = "Stopped by rest /terminate"
+	ByPublisher  = "Stopped by publisher stop"
+	ByICETimeout = "Failed by ICE timeout"
+	ByKeepAlive  = "Failed by ICE keep alive"
+	ByDTLS       = "Failed by DTLS error"
+	ByError      = "Failed by error"
 )
 
-// Stopped says that the end was asked for by the viewer or an operator. Every
-// other end is a failure in the eyes of a player, which may try again.
-func (r Reason) Stopped() bool {
-	return r == ByUser || r == ByDisconnect || r == ByTerminate
+// failed says that an end was nobody's wish.
+func failed(reason string) bool {
+	switch reason {
+	case ByUser, ByDisconnect, ByTerminate, ByPublisher:
+		return false
+	}
+	return true
 }
 
 // PlayError is why Play refused: Info is the text for a WebSDK player and Code

@@ -156,7 +156,7 @@ func (s *Service) Play(ctx context.Context, st *pipeline.Stream, offerSDP string
 }
 
 func unavailable(format string, args ...any) error {
-	return &PlayError{Info: string(ByError), Code: fault.Unavailable, Err: fmt.Errorf(format, args...)}
+	return &PlayError{Info: ByError, Code: fault.Unavailable, Err: fmt.Errorf(format, args...)}
 }
 
 // claim takes a place for one more viewer; release gives it back.
@@ -204,7 +204,7 @@ func (s *Service) waitReady(ctx, run context.Context, st *pipeline.Stream) error
 			return unavailable("cannot play stream %q: the server is shutting down", st.Name())
 		}
 	}
-	return &PlayError{Info: string(ByPublisher), Code: fault.NotFound, Err: fmt.Errorf("stream %q ended before it could be played", st.Name())}
+	return &PlayError{Info: ByPublisher, Code: fault.NotFound, Err: fmt.Errorf("stream %q ended before it could be played", st.Name())}
 }
 
 // open builds the viewer, answers the offer and joins the group.
@@ -216,14 +216,14 @@ func (s *Service) open(st *pipeline.Stream, off *offer, pick choice, o PlayOptio
 	g, err := s.join(groupKey{st, pick})
 	if err != nil {
 		s.unlist(v)
-		return nil, "", &PlayError{Info: string(ByPublisher), Code: fault.NotFound, Err: fmt.Errorf("cannot play stream %q: %w", st.Name(), err)}
+		return nil, "", &PlayError{Info: ByPublisher, Code: fault.NotFound, Err: fmt.Errorf("cannot play stream %q: %w", st.Name(), err)}
 	}
 	v.group = g
 	answer, err := s.negotiate(v, off)
 	if err != nil {
 		s.unlist(v)
 		s.leave(g)
-		return nil, "", &PlayError{Info: string(ByError), Code: fault.BadRequest, Err: fmt.Errorf("cannot answer the player of stream %q: %w", st.Name(), err)}
+		return nil, "", &PlayError{Info: ByError, Code: fault.BadRequest, Err: fmt.Errorf("cannot answer the player of stream %q: %w", st.Name(), err)}
 	}
 	s.mu.Lock()
 	v.listed = true
@@ -293,10 +293,10 @@ func (s *Service) leave(g *group) {
 func (s *Service) forget(v *Viewer) {
 	s.unlist(v)
 	s.leave(v.group)
-	if !v.reason.Stopped() && v.reason != ByPublisher {
+	if failed(v.reason) {
 		s.counters.failed.Add(1)
 	}
-	s.log.Info("viewer ended", "stream", v.group.key.stream.Name(), "viewer", v.id, "reason", string(v.reason))
+	s.log.Info("viewer ended", "stream", v.group.key.stream.Name(), "viewer", v.id, "reason", v.reason)
 	close(v.done)
 }
 

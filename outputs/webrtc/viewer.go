@@ -36,7 +36,7 @@ type Viewer struct {
 	startOnce  sync.Once
 	ended      chan struct{} // closed by end, reason is set
 	endOnce    sync.Once
-	reason     Reason
+	reason     string
 	done       chan struct{} // closed when all is freed
 	wg         sync.WaitGroup
 	pcUp       chan struct{}
@@ -56,7 +56,7 @@ func (v *Viewer) Connected() <-chan struct{} { return v.connected }
 func (v *Viewer) Start() { v.startOnce.Do(func() { close(v.release) }) }
 
 // Stop ends the viewer; the first reason given stays. It does not wait.
-func (v *Viewer) Stop(r Reason) { v.end(r) }
+func (v *Viewer) Stop(reason string) { v.end(reason) }
 
 // Done is closed when the viewer has ended and everything it held is freed.
 func (v *Viewer) Done() <-chan struct{} { return v.done }
@@ -65,7 +65,7 @@ func (v *Viewer) Done() <-chan struct{} { return v.done }
 func (v *Viewer) Ended() <-chan struct{} { return v.ended }
 
 // Reason says why the viewer ended, "" while it has not.
-func (v *Viewer) Reason() Reason {
+func (v *Viewer) Reason() string {
 	select {
 	case <-v.ended:
 		return v.reason
@@ -74,9 +74,9 @@ func (v *Viewer) Reason() Reason {
 	}
 }
 
-func (v *Viewer) end(r Reason) {
+func (v *Viewer) end(reason string) {
 	v.endOnce.Do(func() {
-		v.reason = r
+		v.reason = reason
 		close(v.ended)
 	})
 }
@@ -111,7 +111,7 @@ func (v *Viewer) onState(s webrtc.PeerConnectionState) {
 }
 
 // failure tells apart what did not come up, or broke.
-func (v *Viewer) failure() Reason {
+func (v *Viewer) failure() string {
 	select {
 	case <-v.pcUp:
 		return ByKeepAlive
@@ -160,7 +160,7 @@ func (v *Viewer) run(ctx context.Context, connectTimeout time.Duration) {
 }
 
 // sinkEnd is the reason when the attachment ended before the viewer did.
-func (v *Viewer) sinkEnd() Reason {
+func (v *Viewer) sinkEnd() string {
 	select {
 	case <-v.group.key.stream.Closing():
 		return ByPublisher
