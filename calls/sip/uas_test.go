@@ -80,6 +80,25 @@ func (u *uas) expect(method sipmsg.RequestMethod) *sipmsg.Request {
 	}
 }
 
+// next returns the next request of a method, whatever comes before it.
+func (u *uas) next(method sipmsg.RequestMethod) *sipmsg.Request {
+	u.t.Helper()
+	for {
+		if r, ok := u.read().(*sipmsg.Request); ok && r.Method == method {
+			return r
+		}
+	}
+}
+
+// cancelled answers the INVITE that a CANCEL belongs to.
+func (u *uas) cancelled(cancel *sipmsg.Request) {
+	u.t.Helper()
+	invite := cancel.Clone()
+	invite.Method = sipmsg.INVITE
+	invite.CSeq().MethodName = sipmsg.INVITE
+	u.answer(invite, 487, "")
+}
+
 // response returns the next response, which must have this status.
 func (u *uas) response(code int) *sipmsg.Response {
 	u.t.Helper()

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"regexp"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -28,6 +29,7 @@ type wire struct {
 	*net.UDPConn
 	log   *slog.Logger
 	known func(netip.Addr) bool
+	limit atomic.Int64 // of sources
 
 	// table is held for writing while sipgo has no reader on the socket;
 	// senders hold it for reading, for a lookup and a datagram at most.
@@ -40,6 +42,7 @@ type wire struct {
 
 func newWire(c *net.UDPConn, known func(netip.Addr) bool, log *slog.Logger) *wire {
 	w := &wire{UDPConn: c, log: log, known: known, sources: map[netip.AddrPort]struct{}{}, tokens: strangerBurst}
+	w.limit.Store(maxSources)
 	w.table.Lock() // until the first read
 	return w
 }
@@ -62,7 +65,7 @@ func (w *wire) ReadFrom(b []byte) (int, net.Addr, error) {
 		if !w.admit(b[:n], src, time.Now()) {
 			continue
 		}
-		if _, ok := w.sources[src]; !ok && len(w.sources) >= maxSources {
+		if _, ok := w.sources[src]; !ok && len(w.sources) >= int(w.limit.Load()) {
 			// sipgo forgets its table when its reader ends. This message is
 			// lost, its sender repeats it.
 			w.table.Lock()
