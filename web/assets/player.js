@@ -139,7 +139,7 @@ function bars(source) {
     const now = source.level();
     box.classList.toggle("blind", now < 0);
     if (now < 0) return;
-    level = Math.max(Math.min(Math.sqrt(now) * 1.3, 1), level * 0.93);
+    level = Math.max(Math.min(Math.sqrt(now) * 1.3, 1), level * 0.94);
     items.forEach((bar, i) => {
       const shape = 1 - Math.abs(i - 3) * 0.2;
       bar.style.transform = `scaleY(${Math.max(0.08, level * shape * (0.75 + 0.25 * Math.sin(t / 90 + i * 1.9)))})`;

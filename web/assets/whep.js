@@ -141,10 +141,17 @@ export class WHEP {
     return this.video.currentDirection === "recvonly";
   }
 
-  // level is the loudness now, 0 to 1.
+  // level is the loudness now, 0 to 1. Only the statistics know it when the
+  // sender does not write it into its packets, and they come a moment later.
   level() {
-    const s = this.audio.receiver.getSynchronizationSources()[0];
-    return (s && s.audioLevel) || 0;
+    const now = performance.now();
+    if (!(now - this.asked < 100)) {
+      this.asked = now;
+      this.audio.receiver.getStats().then((report) => {
+        for (const s of report.values()) if (s.type === "inbound-rtp") this.loud = s.audioLevel || 0;
+      }, () => {});
+    }
+    return this.loud || 0;
   }
 
   // stats returns codecs, size, rates since the last call, and packets lost.
