@@ -2,6 +2,7 @@ package rtmp
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -81,9 +82,14 @@ func (c *conn) serverStatus(cmd command) error {
 	return nil
 }
 
-// fail records why the connection ended, once, and ends it.
+// fail records why the connection ended, once, and ends it. It does not say
+// goodbye: TLS would wait up to 5 s to write its own to a server that does not read.
 func (c *conn) fail(err error) {
 	c.cause.CompareAndSwap(nil, &err)
+	if t, ok := c.nc.(*tls.Conn); ok {
+		t.NetConn().Close()
+		return
+	}
 	c.nc.Close()
 }
 

@@ -168,13 +168,15 @@ func (o *Output) Start(stream *pipeline.Stream, t Target) (*Push, error) {
 		o.release(p)
 		return nil, fault.New(fault.NotFound, "push stream %q: %w", stream.Name(), err)
 	}
+	// Only now can it be found, so that whoever finds it can end it.
 	o.mu.Lock()
 	p.att = att
+	o.byID[p.id] = p
 	o.mu.Unlock()
 	return p, nil
 }
 
-// claim enters a push if there is none to the same place.
+// claim takes a push's place unless another push has it.
 func (o *Output) claim(p *Push) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -184,17 +186,15 @@ func (o *Output) claim(p *Push) error {
 	}
 	o.made++
 	p.seq = o.made
-	o.byKey[key], o.byID[p.id] = p, p
+	o.byKey[key] = p
 	return nil
 }
 
 // hide takes a push out of all listings; its place stays taken.
-func (o *Output) hide(p *Push) (found bool) {
+func (o *Output) hide(p *Push) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	_, found = o.byID[p.id]
 	delete(o.byID, p.id)
-	return found
 }
 
 // release gives a push's place free.
