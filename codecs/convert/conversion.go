@@ -31,6 +31,7 @@ type conversion struct {
 	marks []mark // frames given to the encoder whose packets are not out yet
 	gap   bool
 	ntp   time.Time // the sender's wall clock at PTS 0, zero if unknown
+	heard time.Time // arrival of the newest frame whose arrival is known
 
 	frames slab.Of[outFrame]
 	bytes  slab.Bytes
@@ -101,7 +102,7 @@ func (c *conversion) packet(f *media.Frame, packet []byte, at time.Duration, n i
 	if !c.in.started {
 		c.outAt = at
 	}
-	s := c.in.plan(at, n, loss)
+	s := c.in.plan(at, n, loss, c.fillLimit(f))
 	if s.drop {
 		return nil
 	}
@@ -122,6 +123,18 @@ func (c *conversion) packet(f *media.Frame, packet []byte, at time.Duration, n i
 		c.mixed[i] = stretch(c.mixed[i][:0], c.pcm[i][s.trim:], s.stretch)
 	}
 	return c.feed(f, c.mixed, emit)
+}
+
+// fillLimit is the longest hole in front of f that can be one, see fillSlack.
+func (c *conversion) fillLimit(f *media.Frame) time.Duration {
+	if f.Arrival.IsZero() {
+		return fillMax
+	}
+	before := c.heard
+	if c.heard = f.Arrival; before.IsZero() {
+		return fillMax
+	}
+	return min(fillMax, max(f.Arrival.Sub(before), 0)+fillSlack)
 }
 
 // reset empties the block that is being decoded.

@@ -67,7 +67,7 @@ func TestOutputTimeline(t *testing.T) {
 }
 
 func convertOne(t *rapid.T, c codecs.Conversion, f media.Frame, emit func(*media.Frame)) {
-	f.Arrival = time.Unix(1000, 0)
+	f.Arrival = time.Unix(1000, 0).Add(f.PTS)
 	f.NTP = time.Unix(1000000, 0).Add(f.PTS)
 	if err := c.Convert(&f, emit); err != nil {
 		t.Fatal(err)
@@ -106,6 +106,40 @@ func checkTimeline(t *rapid.T, out []*media.Frame, first, end time.Duration) {
 	last := out[len(out)-1]
 	if left := end - last.PTS - last.Duration; left > 75*ms || left < -holeMin {
 		t.Fatalf("the input ends at %v, the output at %v", end, last.PTS+last.Duration)
+	}
+}
+
+// Timestamps that run away from the clock on the wall are not filled up.
+func TestLeapsAreNotFilled(t *testing.T) {
+	frames := source(t, g711.PCMA, 0, 0, time.Second)
+	start := time.Unix(1000, 0)
+	for i, f := range frames {
+		f.PTS += time.Duration(i) * 5 * time.Second
+		f.Arrival = start.Add(time.Duration(i) * 20 * ms)
+	}
+	out := run(t, newTest(t, g711.PCMA, aac.Name, codecs.Options{}), frames)
+	if len(out) > 4*len(frames) {
+		t.Errorf("%d frames of a second of sound", len(out))
+	}
+	var last time.Duration
+	for i, f := range out {
+		if i > 0 && f.DTS <= last {
+			t.Fatalf("DTS %v after %v", f.DTS, last)
+		}
+		last = f.DTS
+	}
+	// The same holes are filled when they are real.
+	for i, f := range frames {
+		f.Arrival = start.Add(time.Duration(i) * 5020 * ms)
+	}
+	out = run(t, newTest(t, g711.PCMA, aac.Name, codecs.Options{}), frames[:3])
+	for i, f := range out[1:] {
+		if f.PTS != out[i].PTS+out[i].Duration {
+			t.Fatalf("frame %d at %v does not continue", i+1, f.PTS)
+		}
+	}
+	if len(out) < 400 {
+		t.Errorf("%d frames of 10 s", len(out))
 	}
 }
 

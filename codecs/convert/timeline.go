@@ -10,6 +10,10 @@ const (
 	holeMinLoss = 2 * time.Millisecond
 	// fillMax bounds how much is filled; after a longer hole the output jumps.
 	fillMax = 10 * time.Second
+	// fillSlack is by how much a hole may be longer than the time that passed
+	// between the arrivals at its ends, or timestamps that leap with every
+	// packet would make us encode hours of silence.
+	fillSlack = 500 * time.Millisecond
 	// driftStart and driftEnd bound the error that is corrected a little with
 	// every packet: corrections start above one and end below the other.
 	driftStart = 2 * time.Millisecond
@@ -50,8 +54,9 @@ type step struct {
 func (t *timeline) next() time.Duration { return t.base + span(t.n, t.rate) }
 
 // plan places a packet of this many samples that says it starts at pts, and
-// counts what the returned step will make of it.
-func (t *timeline) plan(pts time.Duration, samples int, loss bool) step {
+// counts what the returned step will make of it. A hole longer than limit is
+// jumped over instead of filled.
+func (t *timeline) plan(pts time.Duration, samples int, loss bool, limit time.Duration) step {
 	if !t.started {
 		t.started, t.base, t.n = true, pts, int64(samples)
 		return step{}
@@ -64,7 +69,7 @@ func (t *timeline) plan(pts time.Duration, samples int, loss bool) step {
 	}
 	var s step
 	switch {
-	case off > fillMax:
+	case off > max(limit, hole):
 		t.base, t.n, t.past, t.drift, t.correct = pts-t.shift, 0, 0, 0, false
 		t.shift = 0
 		s.jump, s.gap = true, true

@@ -32,7 +32,7 @@ func TestTimelineSteps(t *testing.T) {
 	} {
 		tl := timeline{rate: 8000}
 		for i, f := range tc.in {
-			if got := tl.plan(f.pts, f.samples, f.loss); got != tc.want[i] {
+			if got := tl.plan(f.pts, f.samples, f.loss, fillMax); got != tc.want[i] {
 				t.Errorf("%s: packet %d: %+v, want %+v", tc.name, i, got, tc.want[i])
 			}
 		}
@@ -43,11 +43,11 @@ func TestTimelineSteps(t *testing.T) {
 func TestTimelineClockSetBack(t *testing.T) {
 	tl := timeline{rate: 8000}
 	for i := range 500 {
-		tl.plan(time.Duration(i)*20*ms, 160, false)
+		tl.plan(time.Duration(i)*20*ms, 160, false, fillMax)
 	}
 	before, dropped, gaps := tl.next(), 0, 0
 	for i := range 100 {
-		s := tl.plan(time.Duration(i)*20*ms, 160, false)
+		s := tl.plan(time.Duration(i)*20*ms, 160, false, fillMax)
 		if s.drop {
 			dropped++
 		}
@@ -72,7 +72,7 @@ func TestTimelineFollowsDrift(t *testing.T) {
 		for i := range 50 * 600 {
 			pts := time.Duration(i) * 20 * ms
 			pts += pts / 1000000 * time.Duration(ppm)
-			s := tl.plan(pts, 160, false)
+			s := tl.plan(pts, 160, false, fillMax)
 			if s.fill != 0 || s.trim != 0 || s.drop || s.jump {
 				t.Fatalf("%d ppm: packet %d: %+v", ppm, i, s)
 			}
@@ -98,7 +98,7 @@ func TestTimelineNeverDrifts(t *testing.T) {
 			n := rate / 1000 * rapid.SampledFrom([]int{10, 20, 60}).Draw(t, "ms")
 			wobble := time.Duration(rapid.Int64Range(-int64(4*ms), int64(4*ms)).Draw(t, "wobble"))
 			before := tl.next()
-			s := tl.plan(pts+wobble, n, rapid.Bool().Draw(t, "loss"))
+			s := tl.plan(pts+wobble, n, rapid.Bool().Draw(t, "loss"), fillMax)
 			end := pts + span(int64(n), rate)
 			if off := end - tl.next(); off > 2*holeMin || off < -2*holeMin {
 				t.Fatalf("the count is %v off after %+v", off, s)
