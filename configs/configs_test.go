@@ -142,6 +142,7 @@ func TestYAMLForms(t *testing.T) {
 		"explicit null document":    {"---\nnull\n", func(*first) {}, ""},
 		"alias and merge":           {"x: &x {port: 9}\nhttp: *x\n", func(f *first) { f.Port = 9 }, `"x.port"`},
 		"twice":                     {"gain: 1\ngain: 2\n", func(f *first) { f.Gain = 2 }, "line 2 overrides line 1"},
+		"choice in other case":      {"mode: LL\ncodecs: OPUS\n", func(f *first) { f.Mode = "ll"; f.Codecs = []string{"opus"} }, ""},
 		"one element for one value": {"mode: [ll]\n", func(f *first) { f.Mode = "ll" }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

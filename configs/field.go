@@ -184,10 +184,8 @@ func (st *setting) parseScalar(text string) (value, float64, error) {
 		d, err := parseDuration(text, st.rule.unit)
 		return value{formatDuration(d), d}, float64(d), err
 	}
-	if err := st.choice(text); err != nil {
-		return value{}, 0, err
-	}
-	return value{text, text}, 0, nil
+	text, err := st.choice(text)
+	return value{text, text}, 0, err
 }
 
 func (st *setting) parseList(r raw) (value, error) {
@@ -195,24 +193,27 @@ func (st *setting) parseList(r raw) (value, error) {
 	if !r.isList {
 		items = splitList(r.text)
 	}
-	for _, it := range items {
-		if err := st.choice(it); err != nil {
+	for i, it := range items {
+		c, err := st.choice(it)
+		if err != nil {
 			return value{}, fmt.Errorf("%w; %s", err, st.allowed())
 		}
+		items[i] = c
 	}
 	return value{strings.Join(items, ","), items}, nil
 }
 
-func (st *setting) choice(text string) error {
+// choice returns the choice a text means, in the choice's own spelling.
+func (st *setting) choice(text string) (string, error) {
 	if len(st.rule.choices) == 0 {
-		return nil
+		return text, nil
 	}
 	for _, c := range st.rule.choices {
-		if c == text {
-			return nil
+		if strings.EqualFold(c, strings.TrimSpace(text)) {
+			return c, nil
 		}
 	}
-	return errors.New("it is not one of the choices")
+	return "", errors.New("it is not one of the choices")
 }
 
 // allowed says what a setting takes, for faults and documentation.

@@ -1,8 +1,10 @@
 package configs
 
 import (
+	_ "embed" // for the reference file
 	"fmt"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -20,7 +22,7 @@ func (s *Set) Reference() string {
 			fmt.Fprintf(&b, "\n# ---- %s ----\n", section)
 		}
 		b.WriteString("\n")
-		for _, line := range wrap(st.doc, 90) {
+		for _, line := range wrap(st.sentence(), 90) {
 			b.WriteString("# " + line + "\n")
 		}
 		if note := st.note(); note != "" {
@@ -48,7 +50,7 @@ func (s *Set) Markdown() string {
 		if def != "" {
 			def = "`" + def + "`"
 		}
-		doc := st.doc
+		doc := st.sentence()
 		if st.secret {
 			doc += " (secret)"
 		}
@@ -56,6 +58,22 @@ func (s *Set) Markdown() string {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", st.name, cell.Replace(def), cell.Replace(allowed), cell.Replace(doc))
 	}
 	return b.String()
+}
+
+// sentence is the doc text with a capital letter and a full stop.
+func (st *setting) sentence() string {
+	r := []rune(strings.TrimSpace(st.doc))
+	if len(r) == 0 {
+		return ""
+	}
+	// A first word with capitals or signs inside is a name and stays as it is.
+	if word, _, _ := strings.Cut(string(r), " "); word == strings.ToLower(word) && !strings.ContainsAny(word, "._/") {
+		r[0] = unicode.ToUpper(r[0])
+	}
+	if last := r[len(r)-1]; last != '.' && last != '?' && last != '!' {
+		r = append(r, '.')
+	}
+	return string(r)
 }
 
 // note tells bounds, choices and unit where there is something to tell.
@@ -109,3 +127,10 @@ func wrap(text string, width int) []string {
 	}
 	return out
 }
+
+//go:embed reference.yaml
+var referenceFile string
+
+// ReferenceFile is the embedded reference file: every setting with its default
+// and a comment.
+func ReferenceFile() string { return referenceFile }

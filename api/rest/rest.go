@@ -32,7 +32,7 @@ type Config struct {
 	AllowMethod string   `setting:"rest_access_control_allow_methods" default:"GET,POST,OPTIONS" doc:"Request methods those pages may use."`
 	Headers     string   `setting:"rest_access_control_headers" doc:"Further headers of every REST answer, as Name: value pairs separated by semicolons."`
 	MaxBody     int      `setting:"rest_max_body" default:"1048576" min:"1024" max:"67108864" doc:"Largest request body in bytes."`
-	DTMF        string   `setting:"dtmf" default:"rfc2833" choices:"rfc2833,info,info_relay,RFC2833,INFO,INFO_RELAY" doc:"How digits are sent when a request does not say."`
+	DTMF        string   `setting:"dtmf" default:"rfc2833" choices:"rfc2833,info,info_relay" doc:"How digits are sent when a request does not say."`
 }
 
 // Deps are the parts of the server the API acts on.
