@@ -409,6 +409,41 @@ func TestSegmentsOnDiskAreRemoved(t *testing.T) {
 	}
 }
 
+func TestPausesOfOneTrack(t *testing.T) {
+	for _, silent := range []media.Kind{media.Audio, media.Video} {
+		t.Run(silent.String(), func(t *testing.T) {
+			b := newBench(t, func(c *Config) { c.ListSize = 20 })
+			url := serve(t, b)
+			c := clip.New(t)
+			p, s := b.direct("x")
+			open(t, s, c)
+			require.NoError(t, c.Frames(0, 21*time.Second, func(f *media.Frame) error {
+				if f.Track.Kind == silent && f.DTS > 5*time.Second && f.DTS < 15*time.Second {
+					return nil
+				}
+				return s.Write(context.Background(), f)
+			}))
+			require.NoError(t, s.Close(context.Background()))
+			p.end()
+			for _, file := range []string{"video1", "audio2"} {
+				text := b.get("/x/" + file + "_stream.m3u8").Body.String()
+				for _, seg := range parseList(text).segments {
+					body := b.get("/x/" + seg.uri).Body.String()
+					require.Contains(t, body, "traf", "an empty segment in %s", text)
+					require.Less(t, seg.duration, 8.)
+				}
+			}
+			got := play(t, url+"/x/x.m3u8")
+			if silent == media.Audio {
+				require.Len(t, got["video"], 525)
+			} else {
+				require.Greater(t, len(got["audio"]), 900)
+				require.InDelta(t, 15, got["video"][126]-got["video"][0], 0.001)
+			}
+		})
+	}
+}
+
 func TestLostPicturesDoNotStopHLS(t *testing.T) {
 	b := newBench(t, nil)
 	c := clip.New(t)

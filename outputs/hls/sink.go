@@ -33,8 +33,10 @@ type sink struct {
 	// What is needed to close a segment early: where it began, the newest
 	// frame's time and length, and a picture to begin another one with.
 	segment, newest, step time.Duration
+	sound                 time.Duration // time of the newest audio, -1 if none
 	key                   [][]byte
 	unit                  [][]byte
+	silent                [][]byte // an access unit of silence, made when needed
 	// lame says that the muxer could not follow a picture, and waits for the
 	// next key frame.
 	lame bool
@@ -109,7 +111,7 @@ func (s *sink) begin() error {
 		return fmt.Errorf("HLS: start packager: %w", err)
 	}
 	g.video, g.audio = video, audio
-	s.gen, s.lame, s.key, s.unit, s.segment = g, false, nil, nil, -1
+	s.gen, s.lame, s.key, s.unit, s.segment, s.sound = g, false, nil, nil, -1, -1
 	p.begin(g)
 	return nil
 }
@@ -168,6 +170,17 @@ func (s *sink) writeVideo(f *media.Frame) error {
 			}
 		}
 	}
+	if f.Key && s.key != nil && f.PTS-s.newest > s.maxHole() {
+		s.finish()
+		if err := s.begin(); err != nil {
+			return err
+		}
+	}
+	if s.cuts(f) && !s.hasSound() {
+		if err := s.fillSound(); err != nil {
+			return err
+		}
+	}
 	g := s.gen
 	if g.video == nil || s.lame && !f.Key {
 		return nil
@@ -216,6 +229,7 @@ func (s *sink) writeAudio(f *media.Frame) error {
 	if err := g.mux.WriteMPEG4Audio(g.audio, s.epoch.Add(f.PTS), ticks(f.PTS, s.rate), f.Data); err != nil {
 		return fmt.Errorf("HLS: audio: %w", err)
 	}
+	s.sound = f.PTS
 	if g.video == nil && len(f.Data) > 0 {
 		s.unit = f.Data[:1]
 		s.follow(f)
@@ -235,7 +249,7 @@ func (s *sink) Close(context.Context) error {
 // follow notes the leading track's progress the way the muxer cuts segments:
 // at a key frame that is at least a segment's length after the last cut.
 func (s *sink) follow(f *media.Frame) {
-	if f.Key && (s.segment < 0 || f.PTS-s.segment >= s.p.o.cfg.SegmentDuration) {
+	if f.Key && s.segment < 0 || s.cuts(f) {
 		s.segment = f.PTS
 	}
 	if d := f.PTS - s.newest; d > 0 && d < time.Second {
@@ -249,6 +263,10 @@ func (s *sink) follow(f *media.Frame) {
 // makes it begin and that nobody will ever be given.
 func (s *sink) finish() {
 	g := s.gen
+	if g.video != nil && !s.hasSound() {
+		s.p.retire(g)
+		return
+	}
 	at := max(s.newest+s.step, s.segment+s.p.o.cfg.SegmentDuration)
 	var err error
 	switch {
