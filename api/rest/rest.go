@@ -42,8 +42,8 @@ type Deps struct {
 	Streams interface{ List() []*pipeline.Stream }
 	// Viewers lists those who play a stream; nil when no output has any.
 	Viewers func() []Viewer
-	// Recording says whether the stream with this mediaSessionId is being recorded; may be nil.
-	Recording func(mediaSessionID string) bool
+	// RecordName is the file a stream is being recorded to, "" for none; may be nil.
+	RecordName func(mediaSessionID string) string
 	// Outputs bring their own methods.
 	Outputs []outputs.Output
 	Log     *slog.Logger

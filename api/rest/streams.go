@@ -213,7 +213,10 @@ func (a *API) published(s *pipeline.Stream) streamObject {
 			o.Width, o.Height = p.Width, p.Height
 		}
 	}
-	o.Record = a.Recording != nil && a.Recording(o.MediaSessionID)
+	if a.RecordName != nil {
+		o.RecordName = null(a.RecordName(o.MediaSessionID))
+		o.Record = o.RecordName != nil
+	}
 	return o
 }
 

@@ -37,7 +37,7 @@ func world(t *testing.T) (*API, *pipeline.Hub, *[]string) {
 
 	a := newAPI(t, Config{}, nil, hub)
 	var stopped []string
-	a.Recording = func(id string) bool { return id == s.ID() }
+	a.RecordName = func(id string) string { return map[string]string{s.ID(): "a.mp4"}[id] }
 	a.Viewers = func() []Viewer {
 		return []Viewer{{MediaSessionID: "viewer-1", SessionID: "ws-1", Name: "call_stream1", Status: "PLAYING", Provider: "WebRTC", Transport: "UDP",
 			AudioCodec: g711.PCMA, Created: time.UnixMilli(1000), Metrics: map[string]float64{"VIDEO_NACK": 3},
@@ -74,7 +74,7 @@ func TestStreamFind(t *testing.T) {
 	o := find(t, a, `{"mediaSessionId":"`+id+`"}`)[0]
 	created := o["createDate"]
 	require.Equal(t, map[string]any{"appKey": "defaultApp", "sessionId": "s1", "mediaSessionId": id, "name": "call_stream1", "published": true, "hasVideo": true,
-		"hasAudio": true, "status": "PUBLISHING", "sdp": nil, "info": nil, "audioCodec": "PCMA", "videoCodec": "H264", "record": true, "recordName": nil,
+		"hasAudio": true, "status": "PUBLISHING", "sdp": nil, "info": nil, "audioCodec": "PCMA", "videoCodec": "H264", "record": true, "recordName": "a.mp4",
 		"width": 640.0, "height": 360.0, "transport": nil, "createDate": created, "mediaType": "publish", "audioState": map[string]any{"muted": false},
 		"videoState": map[string]any{"muted": false}, "mediaProvider": "SIP"}, o)
 
