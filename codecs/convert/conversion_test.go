@@ -162,7 +162,7 @@ func TestAACFramesAreExact(t *testing.T) {
 // A lost Opus packet of which the next one carries a copy comes back better
 // than by invention.
 func TestOpusErrorCorrectionIsUsed(t *testing.T) {
-	frames := speechLike(t, 4*time.Second)
+	frames := coded(t, opus.Name, voice(48000, 4*time.Second), 0)
 	play := func(lossKnown bool) []float32 {
 		var sent []*media.Frame
 		for i, f := range frames {
@@ -184,35 +184,20 @@ func TestOpusErrorCorrectionIsUsed(t *testing.T) {
 	}
 }
 
-// speechLike encodes a voice-like sound: harmonics of a gliding pitch in syllables.
-func speechLike(t testing.TB, length time.Duration) []*media.Frame {
-	t.Helper()
-	enc, err := opus.NewEncoder(opus.EncoderConfig{SampleRate: 16000, Channels: 1, Bitrate: 24000, PacketLoss: 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var frames []*media.Frame
+// voice is a voice-like sound: harmonics of a gliding pitch in syllables.
+func voice(rate int, length time.Duration) []float32 {
+	pcm := make([]float32, count(length, rate))
 	phase := 0.0
-	pcm := make([]float32, 320)
-	for i := range int(length / (20 * ms)) {
-		for k := range pcm {
-			at := float64(i*320+k) / 16000
-			phase += 2 * math.Pi * (140 + 40*math.Sin(2*at)) / 16000
-			v := 0.0
-			for h := 1.0; h < 12; h++ {
-				v += math.Sin(h*phase) / h
-			}
-			pcm[k] = float32(0.15 * v * (0.6 + 0.4*math.Sin(2*math.Pi*3*at)))
+	for i := range pcm {
+		at := float64(i) / float64(rate)
+		phase += 2 * math.Pi * (140 + 40*math.Sin(2*at)) / float64(rate)
+		v := 0.0
+		for h := 1.0; h < 12; h++ {
+			v += math.Sin(h*phase) / h
 		}
-		p := make([]byte, opus.MaxPacket)
-		n, err := enc.Encode(pcm, p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		pts := time.Duration(i) * 20 * ms
-		frames = append(frames, &media.Frame{PTS: pts, DTS: pts, Key: true, Data: [][]byte{p[:n]}})
+		pcm[i] = float32(0.15 * v * (0.6 + 0.4*math.Sin(2*math.Pi*3*at)))
 	}
-	return frames
+	return pcm
 }
 
 func snr(want, got []float32) float64 {
@@ -324,7 +309,7 @@ func FuzzConvert(f *testing.F) {
 func BenchmarkConvert20ms(b *testing.B) {
 	for _, c := range All() {
 		b.Run(fmt.Sprintf("%s-%s", c.From, c.To), func(b *testing.B) {
-			frames := source(b, c.From, 0, 0, time.Second)
+			frames := coded(b, c.From, voice(rates[c.From], 2*time.Second), 0)
 			conv := newTest(b, c.From, c.To, codecs.Options{})
 			b.ReportAllocs()
 			i, at := 0, time.Duration(0)
@@ -336,6 +321,20 @@ func BenchmarkConvert20ms(b *testing.B) {
 					b.Fatal(err)
 				}
 				i, at = i+1, at+20*ms
+			}
+		})
+	}
+}
+
+// BenchmarkNew shows what a conversion holds in memory.
+func BenchmarkNew(b *testing.B) {
+	for _, c := range All() {
+		b.Run(fmt.Sprintf("%s-%s", c.From, c.To), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := c.New(nil, codecs.Options{}); err != nil {
+					b.Fatal(err)
+				}
 			}
 		})
 	}

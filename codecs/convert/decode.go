@@ -69,9 +69,11 @@ type g711Decoder struct {
 
 func newG711Decoder(expand func([]int16, []byte) []int16) *g711Decoder {
 	d := &g711Decoder{plc: newPLC(g711.SampleRate)}
-	for i := range d.table {
-		d.table[i] = float32(expand(nil, []byte{byte(i)})[0]) / 32768
+	codes := make([]byte, len(d.table))
+	for i := range codes {
+		codes[i] = byte(i)
 	}
+	resample.ToFloat(d.table[:0], expand(nil, codes))
 	return d
 }
 

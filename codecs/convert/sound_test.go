@@ -71,12 +71,20 @@ func onset(pcm []float32, rate int) time.Duration {
 	return -1
 }
 
-// source makes the frames of a sound in a codec, the first one at start.
+// rates are those at which sounds are made for each codec.
+var rates = map[media.Codec]int{g711.PCMA: 8000, g711.PCMU: 8000, g722.Name: 16000, opus.Name: 48000}
+
+// source makes the frames of a beep in a codec, the first one at start.
 func source(t testing.TB, c media.Codec, at, start, length time.Duration) []*media.Frame {
 	t.Helper()
-	rate := map[media.Codec]int{g711.PCMA: 8000, g711.PCMU: 8000, g722.Name: 16000, opus.Name: 48000}[c]
+	return coded(t, c, beep(rates[c], at, length), start)
+}
+
+// coded makes the frames of a sound in a codec, the first one at start.
+func coded(t testing.TB, c media.Codec, pcm []float32, start time.Duration) []*media.Frame {
+	t.Helper()
+	rate := rates[c]
 	enc722 := g722.NewEncoder()
-	pcm := beep(rate, at, length)
 	var enc opus.Encoder
 	if c == opus.Name {
 		var err error
