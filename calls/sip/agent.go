@@ -43,7 +43,7 @@ type Agent struct {
 	txl  *sipmsg.TransactionLayer
 
 	mu      sync.Mutex
-	running context.Context // nil unless Run runs and takes calls
+	running context.Context // life of dialogs; nil unless Run runs and takes calls
 	dialogs map[string]*dialog
 	regs    map[account]*registration
 	peers   map[netip.Addr]int // hosts of present calls, by number of uses
@@ -126,8 +126,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.wire == nil {
 		return errors.New("sip: Listen must come before Run")
 	}
+	life, kill := context.WithCancel(context.WithoutCancel(ctx))
+	defer kill()
 	a.mu.Lock()
-	a.running = ctx
+	a.running = life
 	a.mu.Unlock()
 	served := make(chan error, 1)
 	stop := make(chan struct{})
@@ -145,7 +147,10 @@ func (a *Agent) Run(ctx context.Context) error {
 		d.hangup(leg.Cause{Text: "the server is stopping", Local: true, Kind: leg.Normal})
 	}
 	a.mu.Unlock()
-	a.work.Wait() // bounded: every wait of a dialog is, once hung up
+	// Dialogs outlive ctx by the time their BYE or CANCEL may take.
+	timer := time.AfterFunc(stopTime, kill)
+	defer timer.Stop()
+	a.work.Wait()
 	close(stop)
 	a.wire.Close()
 	<-served
@@ -206,8 +211,7 @@ func (a *Agent) claim(d *dialog) (context.Context, error) {
 	}
 	a.dialogs[d.callID] = d
 	a.work.Add(1)
-	// A dialog outlives ctx by the time its BYE takes; Run hangs it up.
-	return context.WithoutCancel(a.running), nil
+	return a.running, nil
 }
 
 func (a *Agent) forget(d *dialog) {

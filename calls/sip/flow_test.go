@@ -548,3 +548,21 @@ func TestPortsExhausted(t *testing.T) {
 	u.answer(invite, 486, "")
 	peers.Eventually(t, "the ports to come back", 5*time.Second, func() bool { return s.ports.inUse() == 0 })
 }
+
+// TestStopWithDeafPeers: a call nobody answers, and one whose peer went away,
+// hold up the end of Run no longer than stopTime.
+func TestStopWithDeafPeers(t *testing.T) {
+	u, gone, s := newUAS(t), newUAS(t), start(t, nil)
+	r := gone.request()
+	r.CallID = "deaf"
+	silent := s.dial(t, r)
+	gone.expect(sipmsg.INVITE)
+	up := u.establish(t, s, nil)
+	begin := time.Now()
+	s.stop()
+	if took := time.Since(begin); took >= cancelTime {
+		t.Errorf("the end took %v", took)
+	}
+	silent.wait(leg.Ended)
+	up.wait(leg.Ended)
+}

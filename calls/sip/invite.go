@@ -230,7 +230,12 @@ func (d *dialog) await(req *sipmsg.Request, next netip.AddrPort) (*sipmsg.Respon
 			hang = nil
 			if heard { // CANCEL must not overtake the INVITE (RFC 3261 section 9.1)
 				cancelled = d.cancel(req, next, limit)
+			} else {
+				limit.Reset(min(cancelTime, d.a.cfg.ResponseTimeout))
 			}
+		case <-d.life.Done():
+			tx.Terminate()
+			return nil, d.failed(leg.Internal, 0, "the server stopped before the INVITE was answered")
 		case <-limit.C:
 			if heard && !cancelled {
 				d.hangup(leg.Cause{Kind: leg.RequestTimeout, Code: 408, Local: true,

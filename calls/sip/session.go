@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -157,7 +158,7 @@ func (m *session) Stats() []leg.Stats {
 		if _, agreed := s.info(); !agreed {
 			continue
 		}
-		out = append(out, s.stats(fmt.Sprintf("%s:%d", m.local, s.pair.port)))
+		out = append(out, s.stats(net.JoinHostPort(m.local, strconv.Itoa(s.pair.port))))
 	}
 	return out
 }

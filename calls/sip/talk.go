@@ -124,7 +124,7 @@ func (d *dialog) endFork(ctx context.Context, res *sipmsg.Response) {
 
 // bye ends the dialog and waits for the answer, bounded.
 func (d *dialog) bye(c leg.Cause) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.life), byeTime)
+	ctx, cancel := context.WithTimeout(d.life, byeTime)
 	defer cancel()
 	var reason sipmsg.Header
 	if c.Kind != leg.Normal { // RFC 3326
