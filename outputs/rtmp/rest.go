@@ -147,10 +147,12 @@ func (o *Output) listed(match func(*Push) bool) (any, error) {
 	return found, nil
 }
 
-// named matches the name at the server and the plain one; "" matches all.
+// named matches the name at the server, with and without prefix, and that of
+// the stream; "" matches all. A push by full URL hides its key, so it is found
+// under the name the pages make up for it.
 func (p *Push) named(name string) bool {
-	return name == "" || name == p.Name() || name == p.stream.Name() ||
-		name == p.target.Name || name == p.out.cfg.Prefix+p.stream.Name()
+	return name == "" || name == p.Name() || name == p.stream.Name() || name == p.target.Name ||
+		p.addr.full && name == p.out.cfg.Prefix+p.stream.Name()
 }
 
 // goesTo matches a URL that means the same place; "" matches all.

@@ -106,6 +106,18 @@ func TestRESTLife(t *testing.T) {
 			t.Errorf("find %s: %v, %v", body, list, err)
 		}
 	}
+	if _, err := r.Start(p.stream, Target{URL: "rtmp://localhost:1/live", Name: "direct"}); err != nil {
+		t.Fatal(err)
+	}
+	for name, n := range map[string]int{"rtmp_call_stream1": 1, "call_stream1": 2, "rtmp_direct": 1, "direct": 1} {
+		list, err := r.call("push/find", fmt.Sprintf(`{"streamName":%q}`, name))
+		if err != nil || len(list.([]Transponder)) != n {
+			t.Errorf("find %s: %v, %v, want %d", name, list, err, n)
+		}
+	}
+	if err := r.list()[1].Terminate(t.Context()); err != nil {
+		t.Error(err)
+	}
 	if _, err := r.call("push/unmute", fmt.Sprintf(`{"mediaSessionId":%q}`, tr.MediaSessionID)); err != nil || p.Muted() {
 		t.Errorf("unmute: %v, muted %v", err, p.Muted())
 	}
