@@ -54,7 +54,7 @@ func TestInputProperties(t *testing.T) {
 		s := newSim(t, cfg, rapid.Int64().Draw(t, "seed"), &a, &v).run().check()
 		most := cfg.JitterMax + ms
 		if cfg.InBuffer {
-			most = max(most, cfg.InBufferMax+ms)
+			most += cfg.InBufferMax
 		}
 		for _, f := range s.frames {
 			if d := f.at - f.Arrival.Sub(t0); d > most {

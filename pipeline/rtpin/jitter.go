@@ -35,6 +35,7 @@ type jitterBuffer struct {
 	prime   bool
 	priming bool
 
+	epoch    uint64 // of the packet handed out last
 	hole     bool
 	since    time.Duration // when the hole was first seen
 	latePeak time.Duration // how late overtaken packets come
@@ -56,7 +57,7 @@ func (b *jitterBuffer) push(a arrived) bool {
 	if !b.started {
 		b.started, b.next, b.highest = true, a.seq, a.seq-1
 		b.slots = make([]jitterSlot, jitterInitial)
-		b.priming, b.since = b.prime, a.at
+		b.priming, b.since, b.epoch = b.prime, a.at, a.epoch
 	}
 	if b.priming && a.seq < b.next && b.highest-a.seq < jitterPackets {
 		b.next = a.seq
@@ -133,9 +134,12 @@ func (b *jitterBuffer) pop(now time.Duration, force bool) (a arrived, lost int64
 			s = b.slot(b.next + lost)
 		}
 		b.shift(lost)
-		b.stats.lost += uint64(lost)
+		if s.epoch == b.epoch { // between two numberings nothing can be counted
+			b.stats.lost += uint64(lost)
+		}
 	}
 	a = s.arrived
+	b.epoch = a.epoch
 	*s = jitterSlot{}
 	b.count--
 	b.bytes -= len(a.p.Payload)

@@ -127,12 +127,11 @@ func (f *flow) ts(t time.Duration) uint32 {
 }
 
 type event struct {
-	at    time.Duration
-	n     int
-	kind  media.Kind
-	p     *rtp.Packet
-	rtcp  []rtcp.Packet
-	added func()
+	at   time.Duration
+	n    int
+	kind media.Kind
+	p    *rtp.Packet
+	rtcp []rtcp.Packet
 }
 
 type events []event
@@ -168,7 +167,6 @@ type sim struct {
 	n      int
 	frames []outFrame
 	now    time.Duration
-	debug  func()
 }
 
 func newSim(tb tester, cfg Config, seed int64, a, v *flow) *sim {
@@ -347,13 +345,13 @@ func (s *sim) run() *sim {
 		if len(s.q) > 0 && s.q[0].at < at {
 			at, f = s.q[0].at, nil
 		}
+		if at == noOffset && due > s.end() {
+			break
+		}
 		if due < at {
 			s.now = due
 			due = s.poll()
 			continue
-		}
-		if at == noOffset {
-			break
 		}
 		s.now = at
 		switch {
@@ -370,14 +368,19 @@ func (s *sim) run() *sim {
 			s.in.PushRTP(e.kind, e.p, t0.Add(e.at))
 		} else {
 			s.in.PushRTCP(e.kind, e.rtcp, t0.Add(e.at))
-			if s.debug != nil && e.kind == media.Video {
-				s.debug()
-			}
 		}
 		due = s.poll()
 	}
 	s.in.Flush(t0.Add(s.now), s.emit)
 	return s
+}
+
+// end is when everything sent has arrived and every hold is over.
+func (s *sim) end() (t time.Duration) {
+	for _, f := range s.flows {
+		t = max(t, f.end)
+	}
+	return t + 3*time.Second
 }
 
 func (s *sim) poll() time.Duration {

@@ -11,6 +11,8 @@ import (
 const (
 	maxDropout  = 3000
 	maxMisorder = 100
+	// stragglers is for how long packets from before a restart may still come.
+	stragglers = time.Second
 )
 
 // Where media time and arrival may part before media time is not believed.
@@ -39,9 +41,11 @@ type arrived struct {
 	seq   int64         // extended, continuous over restarts
 	at    time.Duration // local time
 	media time.Duration // media time
-	// broken: the sender or its numbering started anew, what came before may
-	// be incomplete. jump: media time was set anew by arrival.
-	broken, jump bool
+	// epoch counts restarts of the sender or its numbering: where it changes,
+	// what came before may be incomplete.
+	epoch uint64
+	// jump: media time was set anew by arrival.
+	jump bool
 }
 
 // source follows the one SSRC a track is fed from, and restarts of it.
@@ -67,6 +71,11 @@ type source struct {
 	candSSRC uint32
 	candNext uint16
 	hasCand  bool
+
+	// What was left at the last restart; stragglers of it are no restart again.
+	leftSSRC uint32
+	leftSeq  uint16
+	leftAt   time.Duration
 
 	out [2]arrived
 
@@ -107,6 +116,11 @@ func (s *source) accept(p *rtp.Packet, local time.Duration, known, timed bool) [
 // candidate holds a packet that does not fit, or ends the probation of the one
 // held before.
 func (s *source) candidate(p *rtp.Packet, local time.Duration, timed bool) []arrived {
+	if back := int16(s.leftSeq - p.SequenceNumber); s.restarts > 0 && p.SSRC == s.leftSSRC &&
+		back > -maxMisorder && back < maxMisorder && local-s.leftAt < stragglers {
+		s.refused++
+		return nil
+	}
 	if !s.hasCand || s.candSSRC != p.SSRC || s.candNext != p.SequenceNumber {
 		s.dropCandidate()
 		s.cand = arrived{p: p, at: local}
@@ -116,13 +130,13 @@ func (s *source) candidate(p *rtp.Packet, local time.Duration, timed bool) []arr
 	first := s.cand
 	s.cand, s.hasCand = arrived{}, false
 	s.restarts++
+	s.leftSSRC, s.leftSeq, s.leftAt = s.ssrc, s.seq.wire, local
 	if p.SSRC != s.ssrc {
 		s.ssrcChanges++
 		s.ssrc, s.fresh = p.SSRC, s.segments > 0
 	}
 	s.seq.restart(first.p.SequenceNumber)
 	s.out[0] = s.timed(first.p, s.seq.ext, first.at, timed)
-	s.out[0].broken = true
 	s.out[1] = s.timed(p, s.seq.at(p.SequenceNumber), local, timed)
 	return s.out[:2]
 }
@@ -137,7 +151,7 @@ func (s *source) dropCandidate() {
 // timed gives a packet its media time. A packet that is not timed is taken to
 // have come without delay.
 func (s *source) timed(p *rtp.Packet, seq int64, local time.Duration, timed bool) arrived {
-	a := arrived{p: p, seq: seq, at: local}
+	a := arrived{p: p, seq: seq, at: local, epoch: s.restarts}
 	switch {
 	case !timed:
 		a.media = s.now(local)
@@ -146,7 +160,7 @@ func (s *source) timed(p *rtp.Packet, seq int64, local time.Duration, timed bool
 		s.segments = 1
 		s.clock.add(local, local)
 	case s.segments > 1 && seq < s.segStart && !s.fresh:
-		a.media = rtpTime(s.prev.ts.peek(p.Timestamp), s.rate) + s.prev.base
+		a.media = s.overtaken(p.Timestamp, local)
 	default:
 		a.media, a.jump = s.follow(p.Timestamp, seq, local)
 	}
@@ -180,6 +194,18 @@ func (s *source) follow(ts uint32, seq int64, local time.Duration) (m time.Durat
 	s.seg.ts.at(ts)
 	s.clock.add(local, local-m)
 	return m, jump
+}
+
+// overtaken is the media time of a packet from before the start of the newest
+// segment; it may belong to that segment all the same.
+func (s *source) overtaken(ts uint32, local time.Duration) time.Duration {
+	now := s.now(local)
+	for _, g := range [...]*segment{&s.prev, &s.seg} {
+		if m := rtpTime(g.ts.peek(ts), s.rate) + g.base; m-now < earlyLimit && now-m < lateLimit {
+			return m
+		}
+	}
+	return now
 }
 
 // stuck says whether lateness has lasted so long that it is no stall.

@@ -18,7 +18,7 @@ func TestSourceWraps(t *testing.T) {
 	for i := range 1000 {
 		at := time.Duration(i) * 20 * ms
 		got := s.accept(pkt(1, uint16(65000+i), uint32(0xffff0000+160*i)), at, true, true)
-		if len(got) != 1 || got[0].seq != int64(i) || got[0].media != at || got[0].jump || got[0].broken {
+		if len(got) != 1 || got[0].seq != int64(i) || got[0].media != at || got[0].jump || got[0].epoch != 0 {
 			t.Fatalf("packet %d: %+v", i, got)
 		}
 	}
@@ -38,7 +38,7 @@ func TestSourceProbation(t *testing.T) {
 		t.Fatal("interleaved packets of another source were taken")
 	}
 	got := s.accept(pkt(2, 11, 320), 60*ms, true, true)
-	if len(got) != 2 || !got[0].broken || got[0].seq != 2 || got[1].seq != 3 || got[1].broken {
+	if len(got) != 2 || got[0].epoch != 1 || got[0].seq != 2+maxMisorder || got[1].seq != 3+maxMisorder || got[1].epoch != 1 {
 		t.Fatalf("%+v", got)
 	}
 	if got[0].media < 39*ms || got[0].media > 41*ms {
@@ -56,7 +56,7 @@ func TestSourceSequenceJump(t *testing.T) {
 		t.Fatal("a jump was believed at once")
 	}
 	got := s.accept(pkt(1, 20001, 320), 40*ms, true, true)
-	if len(got) != 2 || got[0].seq != 1 || !got[0].broken || got[0].media != 20*ms || got[1].media != 40*ms {
+	if len(got) != 2 || got[0].seq != 1+maxMisorder || got[0].epoch != 1 || got[0].media != 20*ms || got[1].media != 40*ms {
 		t.Fatalf("%+v", got)
 	}
 }

@@ -74,7 +74,11 @@ func (in *Input) release(local time.Duration, emit func(*media.Frame), flush boo
 		}
 		head := t.queue.at(0)
 		if !flush && in.hold > 0 && !t.queue.over() {
-			if due := min(in.awaits(t, o, local), head.since+in.hold); local < due {
+			due := min(in.awaits(t, o, local), head.since+in.hold)
+			if o != nil && o.queue.n > 0 {
+				due = min(due, o.queue.at(0).since+in.hold)
+			}
+			if local < due {
 				return due
 			}
 		}

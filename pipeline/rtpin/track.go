@@ -58,6 +58,7 @@ type trackInput struct {
 	asked    time.Duration
 	everAsk  bool
 
+	epoch    uint64
 	lost     bool // not yet told to the depacketizer
 	gap      bool // the next frame carries Gap
 	prev     arrived
@@ -161,8 +162,8 @@ func (t *trackInput) drain(in *Input, local time.Duration, force bool) time.Dura
 		if !ok {
 			return next
 		}
-		if lost > 0 || a.broken {
-			t.lost = true
+		if lost > 0 || a.epoch != t.epoch {
+			t.lost, t.epoch = true, a.epoch
 		}
 		if a.jump {
 			t.gap = true

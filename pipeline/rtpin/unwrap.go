@@ -23,8 +23,8 @@ func (u *seqUnwrapper) at(seq uint16) int64 {
 	return u.ext + d
 }
 
-// restart continues with seq as the number right after the highest.
-func (u *seqUnwrapper) restart(seq uint16) { u.wire, u.ext = seq, u.ext+1 }
+// restart continues with seq, leaving room for packets that it overtook.
+func (u *seqUnwrapper) restart(seq uint16) { u.wire, u.ext = seq, u.ext+1+maxMisorder }
 
 // tsUnwrapper extends 32-bit RTP timestamps to 64 bits, relative to the
 // highest so far: right for jumps below 2^31 units (6.6 hours at 90 kHz).
