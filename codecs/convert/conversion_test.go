@@ -32,7 +32,7 @@ func TestOutputTimeline(t *testing.T) {
 		emit := func(f *media.Frame) { out = append(out, f) }
 		pts := time.Duration(rapid.Int64Range(0, int64(time.Second)).Draw(t, "start"))
 		first, end := time.Duration(-1), pts
-		events := rapid.SliceOfN(rapid.IntRange(0, 11), 10, 40).Draw(t, "events")
+		events := rapid.SliceOfN(rapid.IntRange(0, 11), 4, 20).Draw(t, "events")
 		// A quiet end, so that what is held back at the end is of one piece.
 		for i, event := range append(events, 9, 9, 9, 9, 9, 9) {
 			f := *sources[c.From][i]
