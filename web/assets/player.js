@@ -107,7 +107,7 @@ async function play(kind, signal) {
       if (s.packets > 0) playing(); // sound alone does not start every video element
       silent = s.packets > 0 ? 0 : silent + 1;
       if (silent === 20) lost(); // the connection stands but nothing comes
-      else if (silent > 0 && silent % 3 === 0 && (await source.gone())) lost();
+      else if (silent > 0 && silent % 3 === 0 && (await source.gone(silent))) lost();
       seen ||= s.width > 0 || s.frames > 0;
       const audioOnly = !source.hasVideo() || (!seen && silent === 0 && stage.dataset.state === "playing");
       $("audio").hidden = !audioOnly;

@@ -82,11 +82,12 @@ export class WHEP {
     dtls?.addEventListener("statechange", () => (dtls.state === "closed" || dtls.state === "failed") && this.lost());
   }
 
-  // gone asks the server whether it still has this session.
-  async gone() {
+  // gone asks the server whether it still has this session, after so many
+  // seconds of silence. A server that cannot be reached gets a second chance.
+  async gone(seconds) {
     if (!this.session) return false;
     const res = await fetch(this.session, { method: "PATCH", headers: { "Content-Type": "application/trickle-ice-sdpfrag" }, body: "" }).catch(() => null);
-    return res?.status === 404;
+    return res ? res.status === 404 : seconds > 4;
   }
 
   async post(signal) {
