@@ -105,8 +105,8 @@ func (p *Push) over() bool {
 	}
 }
 
-// onState follows the attachment.
-func (p *Push) onState(s pipeline.State, err error) {
+// onState follows the attachment, which logs its failures itself.
+func (p *Push) onState(s pipeline.State, _ error) {
 	if s == pipeline.Closed {
 		p.out.release(p)
 		p.log.Info("RTMP push ended", "id", p.id)
@@ -120,11 +120,8 @@ func (p *Push) onState(s pipeline.State, err error) {
 	if !changed {
 		return
 	}
-	switch status {
-	case StatusActive:
+	if status == StatusActive {
 		p.log.Info("RTMP push connected", "id", p.id)
-	case StatusLost, StatusFailed:
-		p.log.Warn("RTMP push has no connection", "id", p.id, "status", status, "err", err)
 	}
 	if p.target.OnState != nil {
 		p.target.OnState(status)

@@ -157,7 +157,10 @@ func TestRefusals(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d := &dialer{connectTimeout: 300 * time.Millisecond, writeTimeout: time.Second}
+			d := &dialer{connectTimeout: 30 * time.Second, writeTimeout: time.Second}
+			if strings.Contains(c.says, "300ms") {
+				d.connectTimeout = 300 * time.Millisecond
+			}
 			conn, err := d.dial(t.Context(), a, "test")
 			if err == nil {
 				conn.close(t.Context())
