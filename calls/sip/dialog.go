@@ -215,12 +215,15 @@ func (d *dialog) pictureFastUpdate() {
 // do sends a request within the dialog and waits for its final answer,
 // answering one digest challenge.
 func (d *dialog) do(ctx context.Context, method sipmsg.RequestMethod, contentType, body string, extra sipmsg.Header) (*sipmsg.Response, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	send := func(challenge *sipmsg.Response) (*sipmsg.Response, error) {
 		d.mu.Lock()
-		if !d.answered {
+		if !d.answered || d.life.Err() != nil {
 			d.mu.Unlock()
 			return nil, errors.New("the call is not established")
 		}
+		defer context.AfterFunc(d.life, cancel)() // the end of the call ends its requests
 		d.head.cseq++
 		req := d.head.request(method, d.target)
 		next := d.next

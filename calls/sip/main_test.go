@@ -142,6 +142,7 @@ type call struct {
 	events  []leg.Event
 	changed chan struct{}
 	rtp     map[uint8]int
+	control int
 	payload int
 	keys    int
 	last    time.Time
@@ -186,11 +187,12 @@ func (c *call) follow() {
 }
 
 func (c *call) take(p leg.Packet) {
-	if p.RTP == nil {
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if p.RTP == nil {
+		c.control++
+		return
+	}
 	c.rtp[p.RTP.PayloadType]++
 	c.payload += len(p.RTP.Payload)
 	c.last = p.At
