@@ -30,8 +30,7 @@ func (in *Input) fill(local time.Duration) time.Duration {
 	if g.delay <= 0 || t == nil || !in.expected[media.Audio] {
 		return 0
 	}
-	s, ok := t.codec.(codecs.Silencer)
-	if !ok {
+	if _, ok := t.codec.(codecs.Silencer); !ok {
 		return 0
 	}
 	last := g.since
@@ -52,13 +51,24 @@ func (in *Input) fill(local time.Duration) time.Duration {
 		// After a silence longer than the delay (a hold without polls) only the delay is filled.
 		g.active, g.next = true, max(from, horizon-max(g.delay, time.Second))
 	}
-	for g.next = max(g.next, from); g.next+fillerDuration <= horizon; g.next += fillerDuration {
+	g.next = max(g.next, from)
+	in.fillUpTo(t, horizon, local)
+	return local + g.next + fillerDuration - horizon
+}
+
+// fillUpTo appends filler from where it ended up to a position on the timeline.
+func (in *Input) fillUpTo(t *trackInput, end, local time.Duration) {
+	s, ok := t.codec.(codecs.Silencer)
+	if !ok {
+		return
+	}
+	for g := &in.gen; g.next+fillerDuration <= end; g.next += fillerDuration {
+		data := [][]byte{s.Silence()}
 		t.queue.push(pending{media: g.next, since: local, f: &media.Frame{
-			Track: t.track, Params: t.codec.Params(t.params, [][]byte{s.Silence()}), Key: true, Filler: true,
-			Duration: fillerDuration, Data: [][]byte{s.Silence()}, Arrival: in.start.Add(local),
+			Track: t.track, Params: t.codec.Params(t.params, data), Key: true, Filler: true,
+			Duration: fillerDuration, Data: data, Arrival: in.start.Add(local),
 		}})
 	}
-	return local + g.next + fillerDuration - horizon
 }
 
 // fillTo is the timeline position up to which filler may lie. With nothing
@@ -77,17 +87,18 @@ func (in *Input) fillTo(local time.Duration) time.Duration {
 	return now - margin
 }
 
-// giveWay drops filler that waits where a real frame has come to lie.
-func (in *Input) giveWay(t *trackInput) {
-	q := &t.queue
-	for q.n > 1 {
-		real, filler := q.at(q.n-1), q.at(q.n-2)
-		if real.f.Filler || !filler.f.Filler || in.time(t, filler)+fillerDuration <= in.time(t, real) {
+// realSound makes room for a frame of media time m that is about to be queued:
+// waiting filler gives way to it, and fills what is left up to it.
+func (in *Input) realSound(t *trackInput, m, local time.Duration) {
+	in.sync.update(local) // a first packet has no place on the timeline yet
+	at := m + in.sync.audio.offset
+	if g := &in.gen; g.active {
+		in.fillUpTo(t, min(at, g.next+time.Second), local)
+		g.active = false
+	}
+	for q := &t.queue; q.n > 0; q.dropLast() {
+		if p := q.at(q.n - 1); !p.f.Filler || p.media+fillerDuration <= at {
 			return
 		}
-		keep := *real
-		q.dropLast()
-		q.dropLast()
-		q.push(keep)
 	}
 }

@@ -21,6 +21,12 @@ func TestGeneratorFillsSilence(t *testing.T) {
 	var real []outFrame
 	filler, last := 0, time.Duration(0)
 	for _, f := range with.of(media.Audio) {
+		if f.DTS >= 19900*ms {
+			if !f.Filler {
+				real = append(real, f)
+			}
+			continue // after the end of what is sent
+		}
 		if f.Filler {
 			if f.DTS < 4900*ms || f.DTS > 12100*ms {
 				t.Fatalf("filler at %v", f.DTS)

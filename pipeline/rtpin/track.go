@@ -269,11 +269,10 @@ func (t *trackInput) frame(in *Input, u *codecs.AccessUnit, at, m time.Duration,
 	t.gap, t.hasFrame = false, true
 	t.end = m + f.Duration
 	t.reached = max(t.reached, t.end)
-	t.queue.push(pending{f: f, media: m, since: at, size: f.Size()})
 	if t.kind == media.Audio && in.gen.delay > 0 {
-		in.sync.update(local) // a first packet has no place on the timeline yet
-		in.giveWay(t)
+		in.realSound(t, m, local)
 	}
+	t.queue.push(pending{f: f, media: m, since: at, size: f.Size()})
 }
 
 // needKey notes that decoding cannot go on without a key frame.
