@@ -144,8 +144,11 @@ func killOne(t *testing.T, dir string, after time.Duration) time.Duration {
 
 func atMostASecond(t *testing.T, newest time.Duration, path string) {
 	t.Helper()
-	out, err := exec.Command("ffprobe", "-v", "quiet", "-show_entries", "packet=pts_time", "-select_streams", "v", "-of", "csv=p=0", path).Output()
-	require.NoError(t, err)
+	var errs strings.Builder
+	cmd := exec.Command("ffprobe", "-v", "error", "-show_entries", "packet=pts_time", "-select_streams", "v", "-of", "csv=p=0", path)
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	require.NoError(t, err, "%s: %s", path, &errs)
 	lines := strings.Fields(string(out))
 	require.NotEmpty(t, lines, path)
 	var end float64

@@ -49,7 +49,7 @@ func TestTornFiles(t *testing.T) {
 }
 
 func FuzzRecover(f *testing.F) {
-	raw, err := os.ReadFile(writeLive(f, f.TempDir(), "x", time.Second))
+	raw, err := os.ReadFile(writeLive(f, f.TempDir(), "x", 200*time.Millisecond))
 	if err != nil {
 		f.Fatal(err)
 	}

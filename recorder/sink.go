@@ -116,7 +116,7 @@ func (s *sink) full(f *media.Frame) bool {
 	if !limit.set() {
 		return false
 	}
-	over := limit.bytes > 0 && s.cur.size+int64(len(s.cur.arena)) >= limit.bytes ||
+	over := limit.bytes > 0 && s.cur.size+int64(s.cur.heldBytes()) >= limit.bytes ||
 		limit.after > 0 && f.DTS-s.cur.started >= limit.after
 	if !over {
 		return false
