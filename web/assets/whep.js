@@ -91,15 +91,20 @@ export class WHEP {
   }
 
   async post(signal) {
+    // AbortSignal.any would do, but Safari has it only since 17.4.
+    const limit = new AbortController();
+    const forward = () => limit.abort();
+    signal.addEventListener("abort", forward);
+    const timer = setTimeout(forward, answerTimeout);
     let res;
     try {
-      res = await fetch(this.url, {
-        method: "POST", headers: { "Content-Type": "application/sdp" }, body: this.pc.localDescription.sdp,
-        signal: AbortSignal.any([signal, AbortSignal.timeout(answerTimeout)]),
-      });
-    } catch (e) {
+      res = await fetch(this.url, { method: "POST", headers: { "Content-Type": "application/sdp" }, body: this.pc.localDescription.sdp, signal: limit.signal });
+    } catch {
       signal.throwIfAborted();
-      throw new Failure("network", e.name === "TimeoutError" ? "The server does not answer" : "The server cannot be reached");
+      throw new Failure("network", limit.signal.aborted ? "The server does not answer" : "The server cannot be reached");
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", forward);
     }
     const text = await res.text();
     if (res.status !== 201) throw classify(res.status, text, res.headers.get("Retry-After"));
