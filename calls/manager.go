@@ -25,8 +25,10 @@ type Deps struct {
 	Codecs  *codecs.Table
 	RTPIn   rtpin.Config
 	// StartPush starts the push of rtmpUrl and rtmpStream (S2-10); onStatus gets
-	// one of the four values of S2-28 and must not be called before it returns.
-	// Nil: this build pushes nowhere.
+	// one of the four values of S2-28. Nil: this build pushes nowhere.
+	// CheckPush says before anything is reserved whether such a push can be
+	// started at all (400: a malformed or unresolvable address).
+	CheckPush func(ctx context.Context, url, name string) error
 	StartPush func(s *pipeline.Stream, url, name string, onStatus func(string)) (Push, error)
 	// Observe is told of every change of a call, in order per call. It must not
 	// block. Nil: nobody listens.
@@ -105,9 +107,14 @@ func (m *Manager) Run(ctx context.Context) error {
 // Startup makes a call. It returns as soon as the names are reserved and the
 // leg exists, before anything is dialled (S4-4). Its errors carry the class
 // the REST API answers with (package fault).
-func (m *Manager) Startup(_ context.Context, r Request) error {
+func (m *Manager) Startup(ctx context.Context, r Request) error {
 	if err := r.validate(); err != nil {
 		return err
+	}
+	if r.RTMPURL != "" && m.d.CheckPush != nil {
+		if err := m.d.CheckPush(ctx, r.RTMPURL, r.RTMPStream); err != nil {
+			return err
+		}
 	}
 	c, err := m.reserve(r)
 	if err != nil {

@@ -143,9 +143,10 @@ func (a *Attachment) run() {
 	}()
 	failures := 0
 	for {
+		begin := time.Now()
 		active, err := a.session()
-		if active {
-			failures = 0
+		if active && time.Since(begin) > a.policy.Retry.Max {
+			failures = 0 // a peer that takes us and drops us at once is not met at the shortest pause
 		}
 		var perm *Permanent
 		switch {
@@ -408,6 +409,11 @@ func (a *Attachment) feed() error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	changed := a.stream.trackChange()
+	var lost <-chan struct{}
+	watched, _ := a.sink.(LossWatcher)
+	if watched != nil {
+		lost = watched.Lost()
+	}
 	for {
 		f, wait, ok, done, err := a.queue.pop(time.Now())
 		switch {
@@ -429,6 +435,8 @@ func (a *Attachment) feed() error {
 		select {
 		case <-a.queue.notify:
 		case <-due:
+		case <-lost:
+			return fmt.Errorf("connection: %w", watched.LossErr())
 		case <-changed:
 			changed = a.stream.trackChange()
 			if err := a.connect(); err != nil && !errors.Is(err, ErrClosed) {

@@ -285,6 +285,53 @@ func TestRetryStates(t *testing.T) {
 	})
 }
 
+// watcher is a probe whose peer can vanish while nothing is written.
+type watcher struct {
+	*probe
+	lost chan struct{}
+}
+
+func (w *watcher) Lost() <-chan struct{} { return w.lost }
+func (w *watcher) LossErr() error        { return errors.New("hung up") }
+
+func TestLossIsSeenWithoutAFrame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, nil, true)
+		w := &watcher{&probe{acc: anyCodec}, make(chan struct{})}
+		a, _ := b.s.Attach("w", w, Policy{Retry: Backoff{Min: time.Hour, Max: time.Hour}})
+		synctest.Wait()
+		if a.State() != Active {
+			t.Fatalf("state %s", a.State())
+		}
+		close(w.lost)
+		synctest.Wait()
+		if a.State() != Lost || w.closed() != 1 {
+			t.Errorf("state %s, closes %d", a.State(), w.closed())
+		}
+		b.stop()
+	})
+}
+
+func TestPeerThatDropsUsAtOnceIsMetLessAndLessOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, nil, true)
+		p := &probe{acc: anyCodec, writeErr: map[int]error{}}
+		for i := 1; i < 1000; i++ {
+			p.writeErr[i] = errors.New("dropped")
+		}
+		b.s.Attach("p", p, Policy{Retry: Backoff{Min: time.Second, Max: 8 * time.Second}})
+		synctest.Wait()
+		for ms := 0; ms < 60000; ms += 20 {
+			b.s.Write(frame(b.a, ms, true))
+			time.Sleep(20 * time.Millisecond)
+		}
+		if n := len(p.opened()); n > 11 {
+			t.Errorf("opened %d times in a minute, back-off allows 11", n)
+		}
+		b.stop()
+	})
+}
+
 func TestPermanentErrorIsNotRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t, nil, true)

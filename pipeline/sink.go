@@ -36,6 +36,15 @@ type TrackAdder interface {
 	AddTrack(ctx context.Context, t *media.Track) error
 }
 
+// LossWatcher is implemented by sinks that learn by themselves that their peer
+// is gone, so that this is known also while no frame flows.
+type LossWatcher interface {
+	// Lost is closed when the peer is gone; it belongs to the latest Open.
+	Lost() <-chan struct{}
+	// LossErr says why, once Lost is closed.
+	LossErr() error
+}
+
 // Accepts says what a sink takes.
 type Accepts struct {
 	// Audio and Video are codecs, best first; empty means the kind is not wanted.

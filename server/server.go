@@ -95,7 +95,7 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 		return s, err
 	}
 	s.calls = calls.NewManager(calls.Deps{Dialer: s.agent, Streams: s.hub, Codecs: table, RTPIn: settings.RTPIn,
-		StartPush: s.startPush, Log: log})
+		CheckPush: s.checkPush, StartPush: s.startPush, Log: log})
 	s.sockets = ws.New(settings.WS, ws.Deps{Stream: s.hub.Get, Play: s.play, Log: log})
 	if s.api, err = rest.New(settings.REST, rest.Deps{Calls: s.calls, Streams: s.hub, Viewers: s.viewers,
 		Outputs: s.outputs, Log: log}); err != nil {
@@ -107,9 +107,19 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 	return s, s.listen()
 }
 
+func (s *Server) checkPush(ctx context.Context, url, name string) error {
+	return s.pusher.Check(ctx, s.target(url, name, nil))
+}
+
+// target is a call's push: the server-wide default says whether the URL holds
+// the name already.
+func (s *Server) target(url, name string, onStatus func(string)) rtmp.Target {
+	return rtmp.Target{URL: url, Name: name, FullURL: s.pusher.FullURL(), OnState: onStatus}
+}
+
 // startPush is how a call with rtmpUrl and rtmpStream gets its push (S2-10).
 func (s *Server) startPush(st *pipeline.Stream, url, name string, onStatus func(string)) (calls.Push, error) {
-	p, err := s.pusher.Start(st, rtmp.Target{URL: url, Name: name, OnState: onStatus})
+	p, err := s.pusher.Start(st, s.target(url, name, onStatus))
 	if err != nil {
 		return nil, err
 	}

@@ -116,6 +116,9 @@ func (o *Output) address(t Target) (*address, error) {
 // lookupTimeout bounds the DNS question behind a REST request.
 const lookupTimeout = 5 * time.Second
 
+// FullURL is the default of Target.FullURL from the settings.
+func (o *Output) FullURL() bool { return o.cfg.FullURL }
+
 // Check says whether a target can be pushed to at all: its URL is well formed
 // and its host can be resolved. The error is a fault.BadRequest. A server that
 // does not answer is no error; its push waits for it.

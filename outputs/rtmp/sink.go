@@ -55,6 +55,8 @@ type lane struct {
 var (
 	_ pipeline.Sink       = (*sink)(nil)
 	_ pipeline.TrackAdder = (*sink)(nil)
+
+	_ pipeline.LossWatcher = (*sink)(nil)
 )
 
 // Accepts implements pipeline.Sink.
@@ -79,6 +81,19 @@ func (s *sink) Open(ctx context.Context, tracks []*media.Track) error {
 		s.join(t)
 	}
 	return nil
+}
+
+// Lost implements pipeline.LossWatcher: the reader sees the server hang up
+// also while nothing is sent.
+func (s *sink) Lost() <-chan struct{} { return s.conn.done }
+
+// LossErr implements pipeline.LossWatcher.
+func (s *sink) LossErr() error {
+	err := s.conn.failed()
+	if err == nil {
+		err = errClosedByServer
+	}
+	return fmt.Errorf("RTMP push to %s: %w", s.addr, err)
 }
 
 // AddTrack implements pipeline.TrackAdder: new metadata go out with the next
