@@ -71,7 +71,7 @@ func TestKilledProcessLosesAtMostASecond(t *testing.T) {
 		}
 		path := filepath.Join(dir, name)
 		atMostASecond(t, newest[i], path)
-		// A torn last fragment, as a full disk or a power cut leaves it.
+		// A torn last fragment, as a power cut may leave it.
 		if i == 0 {
 			f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 			require.NoError(t, err)
@@ -154,6 +154,28 @@ func atMostASecond(t *testing.T, newest time.Duration, path string) {
 	var end float64
 	fmt.Sscan(lines[len(lines)-1], &end)
 	require.Less(t, newest.Seconds()-end, 1.0, "%s ends at %v s, the newest frame was at %v", path, end, newest)
+}
+
+// A kill in the middle of a write leaves a file that plays up to it, wherever
+// the write was cut.
+func TestKilledWriteLeavesAPlayableFile(t *testing.T) {
+	dir := t.TempDir()
+	live := writeLive(t, dir, "x", 2*time.Second)
+	raw, err := os.ReadFile(live)
+	require.NoError(t, err)
+	last := strings.LastIndex(string(raw), "moof") - 4
+	require.Zero(t, last%8)
+	size := len(raw) - last
+	copy(raw[last:], []byte{byte(size >> 24), byte(size >> 16), byte(size >> 8), byte(size), 'f', 'r', 'e', 'e'})
+	whole := -1
+	for _, cut := range []int{0, 1, 8, 9, 100, 500, 800, 2000, size - 1, size} {
+		path := filepath.Join(dir, "cut.mp4")
+		require.NoError(t, os.WriteFile(path, raw[:last+cut], 0o644))
+		n := len(ffprobe(t, path)["video"].Packets)
+		require.Greater(t, n, 25)
+		require.True(t, whole < 0 || n == whole, "cut after %d bytes", cut)
+		whole = n
+	}
 }
 
 func TestRecoveryLeavesLiveFilesAlone(t *testing.T) {

@@ -105,8 +105,11 @@ func (l *liveFile) inHeader(n []byte) bool {
 	return p != nil && len(p.Sets) >= 2 && (bytes.Equal(n, p.Sets[0]) || bytes.Equal(n, p.Sets[1]))
 }
 
-// flush writes the open fragment with one write. After a failure the file is
-// as it was before, without the fragment.
+// flush writes the open fragment. A kill can cut a write short, and players
+// refuse a file that ends within a moof. So the fragment is written as a free
+// box first, which they skip, cut short or not; then its first eight bytes,
+// which never cross a page, make it a moof at one stroke. After a failure the
+// file is as it was before, without the fragment.
 func (l *liveFile) flush() error {
 	if l.held == 0 {
 		return nil
@@ -123,7 +126,15 @@ func (l *liveFile) flush() error {
 	if err != nil {
 		return fmt.Errorf("fragment for recording %s: %w", l.path, err)
 	}
-	if _, err := l.f.WriteAt(l.out, l.size); err != nil {
+	var begin [8]byte
+	copy(begin[:], l.out)
+	binary.BigEndian.PutUint32(l.out, uint32(len(l.out)))
+	copy(l.out[4:], "free")
+	_, err = l.f.WriteAt(l.out, l.size)
+	if err == nil {
+		_, err = l.f.WriteAt(begin[:], l.size)
+	}
+	if err != nil {
 		l.f.Truncate(l.size)
 		return fmt.Errorf("write recording %s: %w", l.path, err)
 	}
@@ -161,6 +172,8 @@ func (l *liveFile) encode() error {
 		traf.Trun.DataOffset = int32(offset)
 		offset += int(traf.Trun.SizeOfData())
 	}
+	// Eight-byte alignment is what keeps the first eight bytes on one page.
+	offset = (offset + 7) &^ 7
 	if cap(l.out) < offset {
 		l.out = make([]byte, offset+offset/4)
 	}
@@ -172,7 +185,8 @@ func (l *liveFile) encode() error {
 	copy(l.out[head+4:], "mdat")
 	n := head + 8
 	n += copy(l.out[n:], l.tracks[media.Video].data)
-	copy(l.out[n:], l.tracks[media.Audio].data)
+	n += copy(l.out[n:], l.tracks[media.Audio].data)
+	clear(l.out[n:])
 	return nil
 }
 
