@@ -18,6 +18,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"lineout/api/fault"
 	"lineout/outputs"
 	"lineout/pipeline"
@@ -58,6 +60,8 @@ type API struct {
 	methods map[string]outputs.Method
 	handler http.Handler
 
+	refusals *rate.Limiter // of log lines, so that a client in a loop cannot fill the log
+
 	mu      sync.Mutex
 	answers map[answerKey]uint64 // bounded by methods times statuses
 }
@@ -84,7 +88,8 @@ func New(cfg Config, deps Deps) (*API, error) {
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &API{Deps: deps, cfg: cfg, methods: map[string]outputs.Method{}, answers: map[answerKey]uint64{}}
+	a := &API{Deps: deps, cfg: cfg, methods: map[string]outputs.Method{}, answers: map[answerKey]uint64{},
+		refusals: rate.NewLimiter(10, 50)}
 	tables := []map[string]outputs.Method{a.callMethods(), a.streamMethods()}
 	for _, o := range deps.Outputs {
 		tables = append(tables, o.Methods())
@@ -209,7 +214,9 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) int {
 	case code >= fault.Internal:
 		level = slog.LevelWarn
 	}
-	a.Log.Log(context.WithoutCancel(r.Context()), level, "REST request refused", "path", r.URL.Path, "status", int(code), "cause", err)
+	if a.refusals.Allow() {
+		a.Log.Log(context.WithoutCancel(r.Context()), level, "REST request refused", "path", r.URL.Path, "status", int(code), "cause", err)
+	}
 	writeError(w, r, err, a.Now())
 	return int(code)
 }
