@@ -13,10 +13,8 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -262,134 +260,57 @@ func yardstick(t *transport, c Config) http.Handler {
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		var me webrtc.MediaEngine
-		_ = me.RegisterDefaultCodecs()
-		se, err := t.settings(c, webrtc.DTLSRoleServer)
-		if err == nil {
-			var pc *webrtc.PeerConnection
-			pc, err = webrtc.NewAPI(webrtc.WithSettingEngine(se), webrtc.WithMediaEngine(&me), webrtc.WithInterceptorRegistry(&interceptor.Registry{})).
-				NewPeerConnection(webrtc.Configuration{Certificates: []webrtc.Certificate{t.cert}})
-			if err == nil {
-				for _, tr := range []webrtc.TrackLocal{at, vt} {
-					var snd *webrtc.RTPSender
-					if snd, err = pc.AddTrack(tr); err == nil {
-						go func() {
-							buf := make([]byte, 1500)
-							for {
-								if _, _, err := snd.Read(buf); err != nil {
-									return
-								}
-							}
-						}()
-					}
-				}
-				_ = pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: string(body)})
-				var a webrtc.SessionDescription
-				if a, err = pc.CreateAnswer(nil); err == nil {
-					done := webrtc.GatheringCompletePromise(pc)
-					_ = pc.SetLocalDescription(a)
-					<-done
-					w.WriteHeader(http.StatusCreated)
-					_, _ = io.WriteString(w, pc.LocalDescription().SDP)
-				}
-			}
-		}
+		answer, err := yardstickAnswer(t, c, string(body), at, vt)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
 		}
+		w.WriteHeader(http.StatusCreated)
+		_, _ = io.WriteString(w, answer)
 	})
 }
 
-// runPlayers plays from many viewers and measures how long packets take from
-// being written to the stream to being decrypted.
-func runPlayers() error {
-	n, err := strconv.Atoi(os.Getenv("LINEOUT_LOAD_N"))
-	if err != nil {
-		return err
+func yardstickAnswer(t *transport, c Config, offer string, tracks ...webrtc.TrackLocal) (string, error) {
+	var me webrtc.MediaEngine
+	if err := me.RegisterDefaultCodecs(); err != nil {
+		return "", err
 	}
-	var mu sync.Mutex
-	var took []float64
-	measuring, packets := false, 0
-	var playing sync.WaitGroup
-	for range n {
-		playing.Add(1)
-		var me webrtc.MediaEngine
-		_ = me.RegisterDefaultCodecs()
-		var se webrtc.SettingEngine
-		se.SetIncludeLoopbackCandidate(true)
-		se.SetIPFilter(func(ip net.IP) bool { return ip.IsLoopback() })
-		pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(se), webrtc.WithMediaEngine(&me), webrtc.WithInterceptorRegistry(&interceptor.Registry{})).
-			NewPeerConnection(webrtc.Configuration{})
+	se, err := t.settings(c, webrtc.DTLSRoleServer)
+	if err != nil {
+		return "", err
+	}
+	pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(se), webrtc.WithMediaEngine(&me), webrtc.WithInterceptorRegistry(&interceptor.Registry{})).
+		NewPeerConnection(webrtc.Configuration{Certificates: []webrtc.Certificate{t.cert}})
+	if err != nil {
+		return "", err
+	}
+	for _, tr := range tracks {
+		snd, err := pc.AddTrack(tr)
 		if err != nil {
-			return err
+			return "", err
 		}
-		var once sync.Once
-		pc.OnTrack(func(tr *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
+		go func() {
 			buf := make([]byte, 1500)
 			for {
-				k, _, err := tr.Read(buf)
-				if err != nil {
+				if _, _, err := snd.Read(buf); err != nil {
 					return
 				}
-				now := time.Now().UnixNano()
-				at := 12
-				if tr.Kind() == vid {
-					once.Do(playing.Done)
-					at = 14
-				}
-				if k < at+8 {
-					continue
-				}
-				d := float64(now-int64(binary.BigEndian.Uint64(buf[at:]))) / 1e6
-				mu.Lock()
-				if measuring && d >= 0 && d < 10000 {
-					packets++
-					took = append(took, d)
-				}
-				mu.Unlock()
 			}
-		})
-		for _, k := range []webrtc.RTPCodecType{aud, vid} {
-			if _, err := pc.AddTransceiverFromKind(k, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
-				return err
-			}
-		}
-		o, err := pc.CreateOffer(nil)
-		if err != nil {
-			return err
-		}
-		if err := pc.SetLocalDescription(o); err != nil {
-			return err
-		}
-		resp, err := http.Post(os.Getenv("LINEOUT_LOAD_URL"), "application/sdp", strings.NewReader(o.SDP))
-		if err != nil {
-			return err
-		}
-		b, _ := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if resp.StatusCode != http.StatusCreated {
-			return fmt.Errorf("WHEP: %s %s", resp.Status, b)
-		}
-		if err := pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: string(b)}); err != nil {
-			return err
-		}
+		}()
 	}
-	playing.Wait()
-	time.Sleep(time.Second)
-	fmt.Println("playing")
-	in := bufio.NewScanner(os.Stdin)
-	in.Scan()
-	mu.Lock()
-	measuring = true
-	mu.Unlock()
-	in.Scan()
-	mu.Lock()
-	defer mu.Unlock()
-	if len(took) == 0 {
-		return fmt.Errorf("no packet arrived")
+	if err := pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
+		return "", err
 	}
-	slices.Sort(took)
-	return json.NewEncoder(os.Stdout).Encode(loadResult{P50: took[len(took)/2], P99: took[len(took)*99/100], Packets: packets})
+	a, err := pc.CreateAnswer(nil)
+	if err != nil {
+		return "", err
+	}
+	done := webrtc.GatheringCompletePromise(pc)
+	if err := pc.SetLocalDescription(a); err != nil {
+		return "", err
+	}
+	<-done
+	return pc.LocalDescription().SDP, nil
 }
 
 // cpuTime is what this process has used, in user and kernel mode.
