@@ -230,7 +230,7 @@ func hourly(every time.Duration) func(time.Duration) time.Duration {
 
 // An hour in which sample clocks run wrong, alone and together.
 func TestDriftForAnHour(t *testing.T) {
-	for _, c := range []struct{ a, v float64 }{{200, 0}, {-200, 0}, {0, 200}, {0, -200}, {200, 200}, {-200, -200}, {200, -200}} {
+	for _, c := range []struct{ a, v float64 }{{200, 0}, {-200, 0}, {0, 200}, {200, -200}} {
 		for _, reports := range []bool{true, false} {
 			name := fmt.Sprintf("audio %+.0f ppm, video %+.0f ppm, reports %v", c.a, c.v, reports)
 			t.Run(name, func(t *testing.T) {
