@@ -87,6 +87,13 @@ type Conversion interface {
 	Close() error
 }
 
+// Flusher is implemented by conversions that hold frames back, as encoders that
+// look ahead do.
+type Flusher interface {
+	// Flush emits what is left, after the last Convert and before Close.
+	Flush(emit func(*media.Frame)) error
+}
+
 // Converter is an edge in the codec graph.
 type Converter struct {
 	From, To media.Codec

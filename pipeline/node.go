@@ -78,6 +78,7 @@ func (n *node) run() {
 	for {
 		f, _, ok, done, _ := n.queue.pop(time.Time{})
 		if done {
+			n.flush()
 			return
 		}
 		if !ok {
@@ -98,6 +99,16 @@ func (n *node) run() {
 		}
 		if n.ctx.Err() != nil {
 			return
+		}
+	}
+}
+
+// flush lets the conversion give out what it still holds, so that a recording
+// does not lose the end of its last word.
+func (n *node) flush() {
+	if fl, ok := n.conv.(codecs.Flusher); ok {
+		if err := fl.Flush(n.emit); err != nil {
+			n.log.Warn("the end of the track is lost", "err", err)
 		}
 	}
 }

@@ -225,19 +225,26 @@ func (c *conversion) encode(f *media.Frame, emit func(*media.Frame)) error {
 	return nil
 }
 
-// jump ends the sound so far with silence up to a full frame and starts again
-// at a later time. The frame that starts there says that something is missing.
-func (c *conversion) jump(f *media.Frame, at time.Duration, emit func(*media.Frame)) error {
-	c.reset()
-	silence(c.pcm, c.tail)
-	if err := c.feed(f, c.pcm, emit); err != nil {
+// Flush implements codecs.Flusher: the sound still inside resampler and encoder
+// comes out, followed by silence up to a full frame.
+func (c *conversion) Flush(emit func(*media.Frame)) error {
+	if !c.in.started {
+		return nil
+	}
+	f := &media.Frame{Arrival: c.heard}
+	if err := c.drain(f, emit); err != nil {
 		return err
 	}
-	if rest := len(c.fifo[0]); rest > 0 {
-		for i := range c.fifo {
-			c.fifo[i] = grow(c.fifo[i], c.enc.frame()-rest)
+	// What the encoder was given is all sound; it gives the last of it out
+	// only when more follows.
+	end := c.outAt + span(c.outN, c.enc.rate())
+	for range flushFrames {
+		if len(c.marks) == 0 || c.marks[0].at >= end {
+			return nil
 		}
-		c.reset()
+		for i := range c.fifo {
+			c.fifo[i] = grow(c.fifo[i], c.enc.frame())
+		}
 		for i := range c.args {
 			c.args[i] = c.fifo[min(i, len(c.fifo)-1)]
 		}
@@ -245,6 +252,43 @@ func (c *conversion) jump(f *media.Frame, at time.Duration, emit func(*media.Fra
 			return err
 		}
 		c.consume(len(c.fifo[0]))
+	}
+	return nil
+}
+
+// flushFrames is more than any encoder here works ahead.
+const flushFrames = 8
+
+// drain pushes the sound so far out, with silence up to a full frame.
+func (c *conversion) drain(f *media.Frame, emit func(*media.Frame)) error {
+	c.reset()
+	silence(c.pcm, c.tail)
+	if err := c.feed(f, c.pcm, emit); err != nil {
+		return err
+	}
+	rest := len(c.fifo[0])
+	if rest == 0 {
+		return nil
+	}
+	for i := range c.fifo {
+		c.fifo[i] = grow(c.fifo[i], c.enc.frame()-rest)
+	}
+	c.reset()
+	for i := range c.args {
+		c.args[i] = c.fifo[min(i, len(c.fifo)-1)]
+	}
+	if err := c.encode(f, emit); err != nil {
+		return err
+	}
+	c.consume(len(c.fifo[0]))
+	return nil
+}
+
+// jump ends the sound so far and starts again at a later time. The frame that
+// starts there says that something is missing.
+func (c *conversion) jump(f *media.Frame, at time.Duration, emit func(*media.Frame)) error {
+	if err := c.drain(f, emit); err != nil {
+		return err
 	}
 	for _, r := range c.resamplers {
 		r.Reset()
