@@ -114,7 +114,6 @@ type recording struct {
 
 	mu       sync.Mutex
 	fileName string // of the newest part, late elements as literals
-	path     string
 	parts    int
 	note     string
 	noted    bool
@@ -204,10 +203,10 @@ func (o *Output) stop(ctx context.Context, id string) (bool, error) {
 }
 
 // opened records that a new part is being written.
-func (r *recording) opened(name, path string, part int) {
+func (r *recording) opened(name string, part int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.fileName, r.path, r.parts = name, path, part
+	r.fileName, r.parts = name, part
 }
 
 // noteMissing says once, in the log and in listings, that a track the stream

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -384,5 +383,3 @@ func TestFileNameOfARequestCannotLeaveTheFolder(t *testing.T) {
 		require.False(t, strings.HasSuffix(n, liveSuffix) || strings.HasSuffix(n, tempSuffix), n)
 	}
 }
-
-var _ = io.EOF

@@ -165,7 +165,7 @@ func (s *sink) begin(f *media.Frame, p *media.Params) error {
 	s.w.begin()
 	s.cur, s.asked, s.params = cur, false, [3]*media.Params{}
 	s.params[f.Track.Kind] = p
-	s.r.opened(h.meta.Base+finalSuffix, cur.path, s.part)
+	s.r.opened(h.meta.Base+finalSuffix, s.part)
 	return nil
 }
 
