@@ -135,7 +135,7 @@ func (m *Manager) reserve(r Request) (*call, error) {
 		return nil, fault.New(fault.Unavailable, "the server is shutting down and takes no new calls")
 	}
 	if m.calls[r.CallID] != nil {
-		return nil, fault.New(fault.Conflict, "a call with callId %q exists already (S2-8): choose another or end it first", r.CallID)
+		return nil, fault.New(fault.Conflict, "a call with callId %q exists already: choose another or end it first", r.CallID)
 	}
 	t := target{r.RTMPURL, r.RTMPStream}
 	if r.RTMPURL != "" && m.targets[t] != nil {

@@ -21,6 +21,7 @@ import (
 	"lineout/outputs/rtmp"
 	"lineout/outputs/webrtc"
 	"lineout/pipeline"
+	"lineout/recorder"
 	"lineout/web"
 )
 
@@ -36,8 +37,10 @@ type Server struct {
 	outputs []outputs.Output
 	player  *webrtc.Service
 	pusher  *rtmp.Output
-	sockets *ws.Server
-	api     *rest.API
+
+	recorder *recorder.Output
+	sockets  *ws.Server
+	api      *rest.API
 
 	handler   http.Handler
 	listeners []listener
@@ -78,6 +81,8 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 			s.player = v
 		case *rtmp.Output:
 			s.pusher = v
+		case *recorder.Output:
+			s.recorder = v
 		}
 		if l, ok := o.(listening); ok {
 			if err := l.Listen(); err != nil {
@@ -98,7 +103,7 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 		CheckPush: s.checkPush, StartPush: s.startPush, Log: log})
 	s.sockets = ws.New(settings.WS, ws.Deps{Stream: s.hub.Get, Play: s.play, Log: log})
 	if s.api, err = rest.New(settings.REST, rest.Deps{Calls: s.calls, Streams: s.hub, Viewers: s.viewers,
-		Outputs: s.outputs, Log: log}); err != nil {
+		RecordName: s.recorder.RecordName, Outputs: s.outputs, Log: log}); err != nil {
 		return s, err
 	}
 	if s.handler, err = s.routes(); err != nil {

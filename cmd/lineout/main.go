@@ -88,7 +88,9 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	}
 	warnings, err := set.Load(configs.Sources{File: *file, Env: env, Flags: sets})
 	if err != nil {
-		fmt.Fprintln(stderr, "lineout:", err)
+		for _, line := range append(warnings, strings.Split(err.Error(), "\n")...) {
+			fmt.Fprintln(stderr, "lineout:", line)
+		}
 		return 1
 	}
 	if command == "config" {
