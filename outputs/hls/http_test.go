@@ -138,4 +138,3 @@ func TestMethods(t *testing.T) {
 	_, err = call("hls/find_all", `{}`)
 	require.Equal(t, fault.NotFound, fault.CodeOf(err))
 }
-
