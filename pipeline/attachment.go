@@ -30,6 +30,9 @@ type Attachment struct {
 	ending  chan struct{} // closed by finish: deliver what is queued, then close
 	endOnce sync.Once
 
+	joined   chan struct{} // closed when the tracks of a ready stream are connected
+	joinOnce sync.Once
+
 	mu    sync.Mutex
 	state State
 	err   error
@@ -61,7 +64,8 @@ type AttachmentStats struct {
 
 func newAttachment(s *Stream, label string, sink Sink, p Policy) *Attachment {
 	a := &Attachment{stream: s, label: label, sink: sink, policy: p, log: s.log.With("sink", label),
-		queue: newQueue(p), done: make(chan struct{}), ending: make(chan struct{})}
+		queue: newQueue(p), done: make(chan struct{}), ending: make(chan struct{}),
+		joined: make(chan struct{})}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	a.queue.onDrop = func(video bool) {
 		if video {
@@ -117,6 +121,8 @@ func (a *Attachment) Detach(ctx context.Context) error {
 	}
 }
 
+func (a *Attachment) join() { a.joinOnce.Do(func() { close(a.joined) }) }
+
 func (a *Attachment) setState(st State, err error) {
 	a.mu.Lock()
 	same := a.state == st
@@ -133,6 +139,7 @@ func (a *Attachment) setState(st State, err error) {
 // run opens the sink, feeds it and opens it again as the policy says.
 func (a *Attachment) run() {
 	defer close(a.done)
+	defer a.join()
 	defer a.cancel()
 	defer a.disconnect()
 	defer func() {
@@ -224,7 +231,9 @@ func (a *Attachment) session() (active bool, err error) {
 	if !a.waitReady() {
 		return false, nil
 	}
-	if err := a.connect(); err != nil {
+	err = a.connect()
+	a.join()
+	if err != nil {
 		if errors.Is(err, ErrClosed) {
 			return false, nil
 		}

@@ -485,6 +485,25 @@ func TestNameIsClaimedOnceAndFreeAfterClose(t *testing.T) {
 	})
 }
 
+// No pause between the answer and the first frame: nothing may be lost.
+func TestSinkAttachedBeforeTheAnswerGetsTheFirstFrame(t *testing.T) {
+	for range 200 {
+		synctest.Test(t, func(t *testing.T) {
+			b := start(t, nil, false)
+			p := &probe{acc: anyCodec}
+			b.s.Attach("p", p, Policy{})
+			b.s.SetReady()
+			b.s.Write(frame(b.v, 0, true))
+			b.s.Write(frame(b.a, 0, true))
+			synctest.Wait()
+			if n := len(p.got()); n != 2 {
+				t.Fatalf("got %d frames of 2", n)
+			}
+			b.stop()
+		})
+	}
+}
+
 func TestEarlySinkWaitsForTheSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t, nil, false)

@@ -108,8 +108,19 @@ func (s *Stream) Created() time.Time { return s.created }
 // Ready is closed when the source knows which tracks there are.
 func (s *Stream) Ready() <-chan struct{} { return s.ready }
 
-// SetReady is called by the source once all tracks known so far are added.
-func (s *Stream) SetReady() { s.readyOnce.Do(func() { close(s.ready) }) }
+// SetReady is called by the source once all tracks known so far are added. It
+// returns when every sink attached before is connected to them, so that a
+// recorder which was there first misses nothing of what is written next.
+func (s *Stream) SetReady() {
+	s.readyOnce.Do(func() { close(s.ready) })
+	for _, a := range s.Attachments() {
+		select {
+		case <-a.joined:
+		case <-s.closing:
+			return
+		}
+	}
+}
 
 // Closing is closed when the source has ended or the stream was terminated.
 func (s *Stream) Closing() <-chan struct{} { return s.closing }
