@@ -34,7 +34,14 @@ type trackClock struct {
 	set bool // offset is decided
 	// offset = timeline - media time.
 	offset time.Duration
+	// packet is the length of an audio packet, 0 for video.
+	packet time.Duration
 }
+
+// captured is the arrival estimate of the moment that media time 0 was captured.
+// A timestamp tells of a packet's first sample, and it cannot be sent before
+// the last one is captured; a picture needs no such wait.
+func (c *trackClock) captured() time.Duration { return c.src.clock.offset - c.packet }
 
 func (c *trackClock) heard() bool { return c.src.segments > 0 }
 
@@ -46,7 +53,8 @@ func (c *trackClock) quiet(local time.Duration) bool {
 // frame of it is out; video's follows an estimate:
 //
 // By arrival, what left the sender at the same time is played at the same time:
-// the difference of the tracks' least (arrival - media time).
+// the difference of the tracks' least (arrival - media time), sound being older
+// by a packet's length.
 //
 // By sender reports, what was captured at the same time is. The reports'
 // estimate is an interval, line +- band, and the estimate by arrival is clamped
@@ -82,7 +90,7 @@ func (s *avSync) begin(c, other *trackClock, local time.Duration) {
 	c.set = true
 	switch {
 	case other.set:
-		c.offset = other.offset - other.src.clock.offset + c.src.clock.offset
+		c.offset = other.offset - other.captured() + c.captured()
 	case s.started:
 		c.offset = local - s.origin - c.src.now(local)
 	default:
@@ -116,7 +124,7 @@ func (s *avSync) startAt(t time.Duration) {
 // estimate returns what video.offset - audio.offset should be.
 func (s *avSync) estimate(local time.Duration) time.Duration {
 	a, v := &s.audio, &s.video
-	arrival := v.src.clock.offset - a.src.clock.offset
+	arrival := v.captured() - a.captured()
 	s.mode = SyncArrival
 	set := a.snd.shift - v.snd.shift
 	if a.snd.ready(local) && v.snd.ready(local) && max(set, -set) < senderOutlier {

@@ -59,6 +59,7 @@ func NewInput(cfg Config, start time.Time) *Input {
 	in.gen.delay = cfg.GeneratorDelay
 	in.sync.slew = max(cfg.SyncSlew, 1)
 	in.sync.mode = SyncNone
+	in.sync.audio.packet = defaultDuration
 	in.sync.audio.src, in.sync.video.src = &source{}, &source{}
 	in.sync.audio.snd, in.sync.video.snd = &senderClock{}, &senderClock{}
 	return in

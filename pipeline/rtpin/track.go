@@ -260,6 +260,7 @@ func (t *trackInput) frame(in *Input, u *codecs.AccessUnit, at, m time.Duration,
 		if f.Duration = t.codec.Duration(u.Data); f.Duration <= 0 {
 			f.Duration = defaultDuration
 		}
+		in.sync.audio.packet = f.Duration
 		// Silence that was not sent is no loss, but it is a hole in the sound.
 		if t.hasFrame && m-t.end > max(f.Duration, defaultDuration) {
 			t.gap = true
