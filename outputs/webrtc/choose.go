@@ -15,10 +15,12 @@ import (
 type choice struct{ audio, video media.Codec }
 
 // choose settles the codecs of both kinds and marks the offer's sections.
-// Pass-through wins over any conversion. A kind the stream does not have is
-// rejected in the answer and the other one plays (S2-46).
+// Pass-through wins over any conversion. A kind the stream does not have, or
+// has in no codec the player knows, is rejected in the answer and the other
+// one plays (S2-46).
 func choose(o *offer, audio, video *media.Track, t *codecs.Table) (choice, error) {
 	var c choice
+	missing := errors.New("the player asks for no kind of media the stream has")
 	for _, tr := range []*media.Track{audio, video} {
 		if tr == nil {
 			continue
@@ -29,8 +31,8 @@ func choose(o *offer, audio, video *media.Track, t *codecs.Table) (choice, error
 		}
 		to, pt, err := chooseCodec(s, tr, t)
 		if err != nil {
-			return choice{}, &PlayError{Info: "No common codecs", Code: fault.BadRequest,
-				Err: fmt.Errorf("no common codecs for %s: %w", tr.Kind, err)}
+			missing = fmt.Errorf("%s: %w", tr.Kind, err)
+			continue
 		}
 		s.chosen = pt
 		if tr.Kind == media.Audio {
@@ -41,7 +43,7 @@ func choose(o *offer, audio, video *media.Track, t *codecs.Table) (choice, error
 	}
 	if c == (choice{}) {
 		return c, &PlayError{Info: "No common codecs", Code: fault.BadRequest,
-			Err: errors.New("no common codecs: the player asks for no kind of media the stream has")}
+			Err: fmt.Errorf("no common codecs: %w", missing)}
 	}
 	return c, nil
 }

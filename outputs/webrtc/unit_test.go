@@ -69,6 +69,7 @@ func TestChoose(t *testing.T) {
 		"VP8":                          {chromium, nil, video(vp8.Codec, 0), choice{"", "VP8"}, 0, 96},
 		"no rtpmap for a static type":  {strings.Replace(chromium, "a=rtpmap:8 PCMA/8000\r\n", "", 1), audio(g711.CodecPCMA), nil, choice{"PCMA", ""}, 8, 0},
 		"nothing fits":                 {strip("103", "104", "107", "109"), nil, video(h264.Codec, 0x42), choice{}, 0, 0},
+		"no H264: the sound plays":     {strip("103", "104", "107", "109"), audio(g711.CodecPCMA), video(h264.Codec, 0x42), choice{"PCMA", ""}, 8, 0},
 		"bare line feeds":              {strings.ReplaceAll(chromium, "\r\n", "\n"), audio(g711.CodecPCMA), nil, choice{"PCMA", ""}, 8, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
