@@ -54,7 +54,7 @@ e2e: build clips ## the built server against real phones, browser, RTMP server
 
 bench: build clips ## costs: benchmarks of the packages (BENCH picks), then CPU and memory per call of the running server
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
-	$(GO) run ./test/load -calls 50 -seconds 30
+	$(GO) test -tags e2e -run '^$$' -bench . -benchtime 1x -timeout 10m ./test/load
 
 clean: ## remove what was built and cached in the tree
 	rm -rf bin .cache test/node_modules
