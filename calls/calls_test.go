@@ -214,6 +214,47 @@ func TestCallFromStartToBye(t *testing.T) {
 	})
 }
 
+// A phone that agreed on two codecs may use either, and change (RFC 3264
+// section 5.1); the stream follows, however often it changes.
+func TestCodecChangeInMidCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		defer r.stop()
+		r.m.Startup(t.Context(), request("c"))
+		md := audioOnly()
+		md.tracks[0].Formats = append(md.tracks[0].Formats, leg.Format{PayloadType: 0, Codec: g711.PCMU, ClockRate: 8000, Channels: 1})
+		r.phones.leg("c").events <- leg.Event{Type: leg.Answered, Code: 200, Media: md}
+		synctest.Wait()
+		s := r.hub.Get("s-c")
+		n := 0
+		say := func(pt uint8, packets int) {
+			for range packets {
+				md.in <- leg.Packet{Kind: media.Audio, At: time.Now(), RTP: &rtp.Packet{Header: rtp.Header{Version: 2,
+					PayloadType: pt, SequenceNumber: uint16(n), Timestamp: uint32(160 * n), SSRC: 7}, Payload: make([]byte, 160)}}
+				n++
+				time.Sleep(20 * time.Millisecond)
+			}
+			synctest.Wait()
+		}
+		say(8, 200)
+		say(0, 200)
+		say(8, 200)
+		for range 100 { // alternating
+			say(0, 1)
+			say(8, 1)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		tracks := s.Graph().Tracks
+		if len(tracks) != 2 {
+			t.Fatalf("%d tracks, want one per codec: %+v", len(tracks), tracks)
+		}
+		if tracks[0].Frames < 395 || tracks[1].Frames < 195 {
+			t.Errorf("PCMA %d frames, PCMU %d frames", tracks[0].Frames, tracks[1].Frames)
+		}
+	})
+}
+
 func TestNamesAreReservedBeforeDialling(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		push := func(s *pipeline.Stream, url, name string, on func(string)) (Push, error) { return nopPush{}, nil }

@@ -39,6 +39,9 @@ type tap struct {
 	tracks []*media.Track
 	queue  chan leg.Packet
 
+	formats  map[media.Kind]map[uint8]rtpin.Format // negotiated, by payload type
+	switched map[media.Kind]time.Time              // when the codec was last changed
+
 	wantKey atomic.Bool   // somebody asked for a key frame
 	wake    chan struct{} // capacity 1
 	askedAt time.Time
@@ -63,8 +66,10 @@ func (c *call) startTap(md leg.Media) error {
 	c.md = md
 	c.mu.Unlock()
 	t := &tap{c: c, log: c.log, md: md, stream: c.stream, queue: make(chan leg.Packet, tapQueue),
-		wake: make(chan struct{}, 1), done: make(chan struct{}), failed: make(chan struct{})}
+		wake: make(chan struct{}, 1), done: make(chan struct{}), failed: make(chan struct{}),
+		formats: map[media.Kind]map[uint8]rtpin.Format{}, switched: map[media.Kind]time.Time{}}
 	t.in = rtpin.NewInput(c.m.d.RTPIn, time.Now())
+	t.in.OnCodecChange = t.changeCodec
 	for _, info := range md.Tracks() {
 		if err := t.addTrack(info); err != nil {
 			return err
@@ -104,17 +109,59 @@ func (t *tap) addTrack(info leg.TrackInfo) error {
 	if first == nil {
 		return nil
 	}
-	tr := &media.Track{ID: info.Kind.String(), Kind: info.Kind, Codec: first.Codec,
-		ClockRate: first.ClockRate, Channels: first.Channels}
-	if info.Kind == media.Video {
-		tr.RequestKeyframe = t.requestKeyframe
-	}
+	t.formats[info.Kind] = formats
+	tr := t.newTrack(info.Kind, first.Codec, first.ClockRate, first.Channels)
 	if err := t.in.AddTrack(rtpin.TrackSpec{Track: tr, Formats: formats, Expected: true}); err != nil {
 		return fmt.Errorf("receive %s: %w", info.Kind, err)
 	}
-	t.tracks = append(t.tracks, tr)
 	t.log.Info("receiving", "track", tr.ID, "codec", tr.Codec, "payload_type", first.PayloadType)
 	return nil
+}
+
+func (t *tap) newTrack(k media.Kind, c media.Codec, clockRate, channels int) *media.Track {
+	tr := &media.Track{ID: k.String(), Kind: k, Codec: c, ClockRate: clockRate, Channels: channels}
+	if k == media.Video {
+		tr.RequestKeyframe = t.requestKeyframe
+	}
+	t.tracks = append(t.tracks, tr)
+	return tr
+}
+
+// codecRest is the least time between two changes of a track's codec. Each
+// makes sinks begin anew, so a party that alternates must not set the pace.
+const codecRest = 2 * time.Second
+
+// changeCodec follows the other party to another of the agreed codecs. The
+// number of tracks is bounded by that of the formats: one that was used before
+// is used again.
+func (t *tap) changeCodec(k media.Kind, pt uint8, f rtpin.Format) {
+	now := time.Now()
+	if now.Sub(t.switched[k]) < codecRest {
+		return
+	}
+	t.switched[k] = now
+	var tr *media.Track
+	for _, x := range t.tracks {
+		if x.Kind == k && x.Codec == f.Codec.Name() && x.ClockRate == f.ClockRate {
+			tr = x
+		}
+	}
+	added := tr == nil
+	if added {
+		channels := 0
+		if k == media.Audio {
+			channels = 1
+		}
+		tr = t.newTrack(k, f.Codec.Name(), f.ClockRate, channels)
+	}
+	if err := t.in.AddTrack(rtpin.TrackSpec{Track: tr, Formats: t.formats[k], Expected: true}); err != nil {
+		t.log.Warn("codec change not followed", "track", k, "codec", f.Codec.Name(), "err", err)
+		return
+	}
+	if added {
+		t.stream.AddTrack(tr)
+	}
+	t.log.Info("the other party changed its codec", "track", tr.ID, "codec", tr.Codec, "payload_type", pt)
 }
 
 // requestKeyframe is safe from any goroutine; the tap's own does the asking.

@@ -43,6 +43,7 @@ type Attachment struct {
 	inputs  []input
 	acc     Accepts
 	opened  [3]*media.Track // by kind, what the sink knows
+	current [3]*media.Track // by kind, what frames came from last
 	wasOpen bool
 	needKey bool // video waits for a key frame since Open
 	lastKey time.Duration
@@ -387,11 +388,14 @@ func (a *Attachment) waitParams() ([]*media.Track, error) {
 	}
 }
 
-// candidates are the connected tracks, the newest of each kind.
+// candidates are the connected tracks, of each kind the one in use, else the
+// newest.
 func (a *Attachment) candidates() []*media.Track {
 	var byKind [3]*media.Track
 	for _, in := range a.inputs {
-		byKind[in.out.Kind] = in.out
+		if k := in.out.Kind; byKind[k] == nil || byKind[k] != a.current[k] {
+			byKind[k] = in.out
+		}
 	}
 	var ts []*media.Track
 	for _, t := range byKind {
@@ -464,6 +468,7 @@ func (a *Attachment) deliver(f *media.Frame) error {
 	if t.Kind == media.Video && a.needKey && !f.Key {
 		return nil
 	}
+	a.current[t.Kind] = t
 	if a.opened[t.Kind] != t {
 		if a.acc.NeedParams && t.Params() == nil {
 			return nil

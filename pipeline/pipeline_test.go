@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -293,6 +294,44 @@ type watcher struct {
 
 func (w *watcher) Lost() <-chan struct{} { return w.lost }
 func (w *watcher) LossErr() error        { return errors.New("hung up") }
+
+// A source that changes its codec and changes back: the sink begins anew each
+// time, with the track the frames come from.
+func TestCodecChangesThereAndBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, nil, true)
+		p := &probe{acc: Accepts{Audio: []media.Codec{"A", "A2"}, Video: anyCodec.Video}}
+		a, _ := b.s.Attach("p", p, Policy{Lossless: true, MaxDelay: time.Minute})
+		synctest.Wait()
+		other := &media.Track{ID: "audio", Kind: media.Audio, Codec: "A2", ClockRate: 8000}
+		b.s.Write(frame(b.a, 0, true))
+		synctest.Wait()
+		b.s.AddTrack(other)
+		synctest.Wait()
+		for i, tr := range []*media.Track{other, other, b.a, b.a, other, b.a} {
+			b.s.Write(frame(tr, 20*(i+1), true))
+			synctest.Wait()
+		}
+		if n := len(p.got()); n != 7 {
+			t.Errorf("got %d frames of 7", n)
+		}
+		var used []media.Codec
+		for _, ts := range p.opened() {
+			for _, tr := range ts {
+				if tr.Kind == media.Audio {
+					used = append(used, tr.Codec)
+				}
+			}
+		}
+		if want := []media.Codec{"A", "A2", "A", "A2", "A"}; !slices.Equal(used, want) {
+			t.Errorf("opened with %v, want %v", used, want)
+		}
+		if a.State() != Active {
+			t.Errorf("state %s: %v", a.State(), a.Err())
+		}
+		b.stop()
+	})
+}
 
 func TestLossIsSeenWithoutAFrame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
