@@ -92,6 +92,10 @@ func (b *Browser) Open(t testing.TB, url string) *Page {
 		t.Fatalf("browser: open a tab: %v", err)
 	}
 	p.do(t, "install the probe", func(ctx context.Context) error {
+		// The probe's audio worklet comes from a blob, which a page's content security policy may forbid.
+		if _, err := chromedp.Call(ctx, page.SetBypassCSP, page.SetBypassCSPParams{Enabled: true}); err != nil {
+			return err
+		}
 		_, err := chromedp.Call(ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: probe})
 		return err
 	})
@@ -182,11 +186,14 @@ func (p *Page) WaitFor(t testing.TB, expression string, timeout time.Duration) {
 	}
 }
 
-// Screenshot writes NAME.png to the test's artefacts and returns its path.
+// Screenshot writes the top of the page as NAME.png to the test's artefacts and returns its path.
 func (p *Page) Screenshot(t testing.TB, name string) string {
 	t.Helper()
 	file := filepath.Join(Artefacts(t), name+".png")
 	p.do(t, "take a screenshot", func(ctx context.Context) error {
+		if _, err := chromedp.Run(ctx, chromedp.Evaluate[chromedp.Void]("scrollTo(0, 0)")); err != nil {
+			return err
+		}
 		png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
 		if err != nil {
 			return err

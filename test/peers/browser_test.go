@@ -35,6 +35,7 @@ func TestProbe(t *testing.T) {
 			p.Screenshot(t, "page")
 			v := p.View(t)
 			m := v.Playing()
+			t.Logf("sync %+v", m.Sync)
 			if m.Sync == nil || m.Sync.MedianMillis < c.offset-80 || m.Sync.MedianMillis > c.offset+80 {
 				t.Errorf("offset is not %v ms: %v", c.offset, v)
 			}

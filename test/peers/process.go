@@ -190,6 +190,8 @@ type logFile struct {
 	mu   sync.Mutex
 	buf  bytes.Buffer
 	file *os.File
+
+	pending []byte // the end of what was written, while it may be part of a status line
 }
 
 func newLogFile(path string) (*logFile, error) {
@@ -207,16 +209,21 @@ func newLogFile(path string) (*logFile, error) {
 }
 
 // statusLine is what a soft phone repaints on a terminal ten times a second.
-var statusLine = regexp.MustCompile(`\r\[\d+:\d\d:\d\d\][^\r\n]*\r?`)
+var statusLine = regexp.MustCompile(`\r\[\d+:\d\d:\d\d\][^\r\n]*\r`)
 
 func (l *logFile) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	kept := statusLine.ReplaceAll(b, nil)
-	l.buf.Write(kept)
-	if _, err := l.file.Write(kept); err != nil {
+	l.pending = statusLine.ReplaceAll(append(l.pending, b...), nil)
+	keep := len(l.pending)
+	if i := bytes.LastIndexByte(l.pending, '\r'); i >= 0 && keep-i < 200 && bytes.IndexByte(l.pending[i:], '\n') < 0 {
+		keep = i // a status line may have begun
+	}
+	l.buf.Write(l.pending[:keep])
+	if _, err := l.file.Write(l.pending[:keep]); err != nil {
 		return 0, err
 	}
+	l.pending = append([]byte(nil), l.pending[keep:]...)
 	return len(b), nil
 }
 
