@@ -54,12 +54,12 @@ func TestCall(t *testing.T) {
 				t.Run("websdk", func(t *testing.T) {
 					t.Parallel()
 					p := openSDKPlayer(t, browser, pages, srv, stream)
-					watch(t, p, 20*time.Second, c.codec, picture)
+					watch(t, p, 25*time.Second, c.codec, picture)
 				})
 				t.Run("player", func(t *testing.T) {
 					t.Parallel()
 					p := browser.Open(t, srv.URL("/player?stream="+stream))
-					watch(t, p, 10*time.Second, c.codec, picture)
+					watch(t, p, 25*time.Second, c.codec, picture)
 					p.Resize(t, 390, 844)
 					p.Screenshot(t, "phone-size")
 				})
@@ -67,7 +67,7 @@ func TestCall(t *testing.T) {
 					t.Parallel()
 					p := browser.Open(t, pages+"/pages/hls.html?src="+url.QueryEscape(srv.HLSURL(stream)))
 					if picture {
-						p.WaitFor(t, "__probe.report().then(r => r.media[0].presented > 150)", 40*time.Second)
+						p.WaitFor(t, "__probe.report().then(r => r.media[0]?.presented > 150)", 40*time.Second)
 					} else {
 						p.WaitFor(t, "video.currentTime > 6", 40*time.Second)
 					}
@@ -165,8 +165,10 @@ func watch(t *testing.T, p *peers.Page, span time.Duration, codec string, pictur
 	switch {
 	case m.Sync == nil:
 		t.Errorf("no offset of sound and picture could be measured: %v", after)
-	case math.Abs(m.Sync.MedianMillis) > maxOffset+browserError:
-		t.Errorf("median offset of sound and picture is %v ms, want at most %d (and the browser's error of %d) either way", m.Sync.MedianMillis, maxOffset, browserError)
+	// Chromium begins with a larger buffer for sound than for picture and then moves the picture to the sound
+	// by the sender reports, some milliseconds each second; what counts is where that ends.
+	case math.Abs(m.Sync.LastMillis) > maxOffset+browserError:
+		t.Errorf("offset of sound and picture is %v ms at the end, want at most %d (and the browser's error of %d) either way", m.Sync.LastMillis, maxOffset, browserError)
 	}
 	if m.Backward > 0 {
 		t.Errorf("the picture went back %d times", m.Backward)

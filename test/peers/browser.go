@@ -244,6 +244,7 @@ type ViewMedia struct {
 type ViewSync struct {
 	Pairs        int     `json:"pairs"`
 	MedianMillis float64 `json:"medianMillis"`
+	LastMillis   float64 `json:"lastMillis"` // median of the last five
 	MinMillis    float64 `json:"minMillis"`
 	MaxMillis    float64 `json:"maxMillis"`
 }
@@ -265,6 +266,7 @@ type ViewStream struct {
 	ConcealedSamples       int     `json:"concealedSamples"`
 	SilentConcealedSamples int     `json:"silentConcealedSamples"`
 	TotalSamplesReceived   int     `json:"totalSamplesReceived"`
+	PlayoutMillis          float64 `json:"playoutMillis"` // the sender's clock (NTP) of what is being played, 0: unknown
 	JitterBufferMillis     float64 `json:"jitterBufferMillis"`
 }
 

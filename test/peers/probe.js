@@ -138,7 +138,7 @@
     // The 1500 Hz beeps, one in five seconds, say which second is meant.
     const coarse = median(known.filter(([, sec]) => sec % 5 === 0).map(([t]) => pair(t, 1500, 0, 2500)).filter(o => o !== null));
     const off = known.map(([t, sec]) => pair(t, sec % 5 === 0 ? 1500 : 1000, coarse ?? 0, coarse === null ? 500 : 450)).filter(o => o !== null);
-    return off.length ? { pairs: off.length, medianMillis: round(median(off)), minMillis: round(Math.min(...off)), maxMillis: round(Math.max(...off)) } : null;
+    return off.length ? { pairs: off.length, medianMillis: round(median(off)), lastMillis: round(median(off.slice(-5))), minMillis: round(Math.min(...off)), maxMillis: round(Math.max(...off)) } : null;
   }
 
   function media(el, s) {
@@ -165,6 +165,7 @@
         framesReceived: s.framesReceived ?? 0, framesDecoded: s.framesDecoded ?? 0, framesDropped: s.framesDropped ?? 0, keyFramesDecoded: s.keyFramesDecoded ?? 0,
         freezeCount: s.freezeCount ?? 0, freezeSeconds: s.totalFreezesDuration ?? 0, nackCount: s.nackCount ?? 0, pliCount: s.pliCount ?? 0,
         concealedSamples: s.concealedSamples ?? 0, silentConcealedSamples: s.silentConcealedSamples ?? 0, totalSamplesReceived: s.totalSamplesReceived ?? 0,
+        playoutMillis: s.estimatedPlayoutTimestamp ?? 0,
         jitterBufferMillis: s.jitterBufferEmittedCount ? round(s.jitterBufferDelay / s.jitterBufferEmittedCount * 1000) : 0,
       });
     });
