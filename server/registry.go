@@ -5,6 +5,7 @@ import (
 	"lineout/codecs/aac"
 	"lineout/codecs/convert"
 	"lineout/codecs/g711"
+	"lineout/codecs/g722"
 	"lineout/codecs/h264"
 	"lineout/codecs/opus"
 	"lineout/codecs/vp8"
@@ -23,6 +24,7 @@ func codecTable() *codecs.Table {
 		opus.Codec,
 		g711.CodecPCMA,
 		g711.CodecPCMU,
+		g722.Codec,
 		aac.Codec,
 	}, convert.All())
 }

@@ -32,6 +32,7 @@ var wireFormats = []wireFormat{
 	{"alaw", "PCMA", media.Audio, 8, "pcma/8000", 8000, 1, ""},
 	{"ulaw", "PCMU", media.Audio, 0, "pcmu/8000", 8000, 1, ""},
 	{"opus", "opus", media.Audio, 111, "opus/48000/2", 48000, 2, "useinbandfec=1"},
+	{"g722", "G722", media.Audio, 9, "G722/8000", 8000, 1, ""}, // its clock is 8000 though it samples at 16 kHz (RFC 3551 section 4.5.2)
 	{"telephone-event", telephoneEvent, media.Audio, 101, "telephone-event/8000", 8000, 1, "0-15"},
 	{"telephone-event", telephoneEvent, media.Audio, 110, "telephone-event/48000", 48000, 1, "0-15"},
 	{"h264", "H264", media.Video, 112, "H264/90000", 90000, 0, "packetization-mode=1; profile-level-id=420020"},
