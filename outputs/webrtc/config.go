@@ -24,6 +24,8 @@ type Config struct {
 	ConnectTimeout    time.Duration `setting:"webrtc.connect_timeout" default:"20s" doc:"how long ICE and DTLS may take before a viewer is given up"`
 	DisconnectTimeout time.Duration `setting:"webrtc.disconnect_timeout" default:"20s" doc:"how long a viewer may be silent before it is dropped"`
 
+	PlayoutDelay time.Duration `setting:"webrtc.playout_delay" default:"90ms" unit:"ms" min:"0ms" max:"2s" doc:"how long browsers keep the picture back, which is what their sound takes; 0 leaves it to them"`
+
 	NackBuffer          int `setting:"webrtc.nack_buffer" default:"512" min:"0" max:"8192" doc:"video packets kept per stream to answer NACKs"`
 	MTU                 int `setting:"webrtc.mtu" default:"1200" min:"400" max:"1400" doc:"largest RTP payload in bytes; larger packets are cut anew"`
 	MaxViewers          int `setting:"webrtc.max_viewers" default:"1000" min:"0" doc:"viewers of all streams together; 0 is no limit"`
@@ -34,7 +36,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		PlayWait: 20 * time.Second, ConnectTimeout: 20 * time.Second, DisconnectTimeout: 20 * time.Second,
-		NackBuffer: 512, MTU: 1200, MaxViewers: 1000,
+		PlayoutDelay: 90 * time.Millisecond, NackBuffer: 512, MTU: 1200, MaxViewers: 1000,
 	}
 }
 
@@ -56,6 +58,9 @@ func (c *Config) Validate() error {
 		if d.value <= 0 {
 			errs = append(errs, fmt.Errorf("%s: must be more than 0, got %v", d.name, d.value))
 		}
+	}
+	if c.PlayoutDelay < 0 || c.PlayoutDelay > 2*time.Second {
+		errs = append(errs, fmt.Errorf("webrtc.playout_delay: must be 0 to 2 s, got %v", c.PlayoutDelay))
 	}
 	if c.MTU < 400 || c.MTU > 1400 {
 		errs = append(errs, fmt.Errorf("webrtc.mtu: must be 400 to 1400 bytes, got %d", c.MTU))

@@ -15,6 +15,10 @@ import (
 // again.
 const reportEvery = time.Second
 
+// A browser needs two reports of a track before it can relate it to the other,
+// so the second one comes early.
+const secondReport = 200 * time.Millisecond
+
 // group is all viewers of one stream that get the same codecs. They share one
 // attachment: its goroutine writes each packet to every viewer in turn,
 // because UDP never blocks and waking a goroutine per viewer costs forty times
@@ -180,7 +184,7 @@ func (g *group) Write(_ context.Context, f *media.Frame) error {
 				continue
 			}
 			o = s.begin(ps[0])
-			v.nextReport = now
+			v.nextReport, v.begun = now, true
 		}
 		sent, err := s.send(o, ps)
 		v.wrote(now, sent, err)
@@ -188,6 +192,9 @@ func (g *group) Write(_ context.Context, f *media.Frame) error {
 		if !now.Before(v.nextReport) {
 			v.report(g.epoch, g.at)
 			v.nextReport = now.Add(reportEvery)
+			if v.begun {
+				v.nextReport, v.begun = now.Add(secondReport), false
+			}
 		}
 	}
 	if waiting && now.After(g.nextAsk) {

@@ -57,7 +57,7 @@ func (l *lane) pack(f *media.Frame) ([]packet, error) {
 		return nil, err
 	}
 	for i := range l.batch {
-		l.batch[i].seq = l.seq
+		l.batch[i].seq, l.batch[i].key = l.seq, f.Key && l.kind == media.Video
 		l.seq++
 	}
 	if n := len(l.batch); n > 0 && l.kind == media.Video {

@@ -42,6 +42,7 @@ func (s *Service) negotiate(v *Viewer, off *offer) (string, error) {
 	}
 	var me webrtc.MediaEngine
 	streamID := uuid.NewString()
+	hold := newHoldback(off, s.config.PlayoutDelay)
 	for _, sec := range off.sections {
 		if sec.chosen == nil {
 			continue
@@ -50,7 +51,7 @@ func (s *Service) negotiate(v *Viewer, off *offer) (string, error) {
 		if sec.kind == media.Audio {
 			snd.kind, v.audio = webrtc.RTPCodecTypeAudio, snd
 		} else {
-			snd.kind, v.video = webrtc.RTPCodecTypeVideo, snd
+			snd.kind, snd.hold, v.video = webrtc.RTPCodecTypeVideo, hold, snd
 		}
 		if err := me.RegisterCodec(snd.codec, snd.kind); err != nil {
 			return "", fmt.Errorf("%s: %w", snd.codec.MimeType, err)

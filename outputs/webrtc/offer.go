@@ -35,6 +35,8 @@ type section struct {
 	wants  bool
 	codecs []offered
 	chosen *offered // nil: rejected
+	// extension is the id of playout-delay in the answer, 0 without it.
+	extension uint8
 }
 
 // offered is one payload type of a section.
@@ -286,6 +288,8 @@ func (o *offer) answer(reduced string) (string, error) {
 			m = s.rejected()
 		case m == nil:
 			return "", errors.New("the answer lacks an accepted m= line")
+		case s.extension != 0:
+			m.Attributes = append(m.Attributes, s.extmap())
 		}
 		d.MediaDescriptions = append(d.MediaDescriptions, m)
 	}

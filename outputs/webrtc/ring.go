@@ -9,6 +9,7 @@ type packet struct {
 	ts      uint32
 	seq     uint16
 	marker  bool
+	key     bool // of a picture to start from
 }
 
 // ring keeps a lane's newest packets to answer NACKs of all its viewers. It

@@ -24,9 +24,12 @@ type sender struct {
 	rtcp  interceptor.RTCPReader
 	ssrc  uint32
 
+	hold holdback // told with key frames
+
 	// from is nil until the first packet is sent.
 	from    atomic.Pointer[origin]
 	header  rtp.Header // scratch of the attachment's goroutine
+	keyed   rtp.Header // the same, for packets of key frames
 	packets atomic.Uint64
 	octets  atomic.Uint64
 	nacks   atomic.Uint64
@@ -42,8 +45,19 @@ type origin struct {
 // Bind implements webrtc.TrackLocal.
 func (s *sender) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
 	s.write, s.rtcp, s.ssrc = c.WriteStream(), c.RTCPReader(), uint32(c.SSRC())
-	s.header = rtp.Header{Version: 2, PayloadType: uint8(s.codec.PayloadType), SSRC: s.ssrc}
+	s.header, s.keyed = s.newHeader(false), s.newHeader(true)
 	return s.codec, nil
+}
+
+// newHeader is what all packets have in common, or all those of key frames. A
+// packet sent again must not differ by a bit: under AES-GCM that would give the
+// key of its authentication away.
+func (s *sender) newHeader(key bool) rtp.Header {
+	h := rtp.Header{Version: 2, PayloadType: uint8(s.codec.PayloadType), SSRC: s.ssrc}
+	if key {
+		s.hold.put(&h)
+	}
+	return h
 }
 
 // Unbind implements webrtc.TrackLocal.
@@ -77,8 +91,12 @@ func (s *sender) send(o *origin, ps []packet) (sent int, err error) {
 	octets := uint64(0)
 	for i := range ps {
 		p := &ps[i]
-		s.header.Marker, s.header.SequenceNumber, s.header.Timestamp = p.marker, p.seq+o.seq, p.ts+o.ts
-		if _, e := s.write.WriteRTP(&s.header, p.payload); e != nil {
+		h := &s.header
+		if p.key {
+			h = &s.keyed
+		}
+		h.Marker, h.SequenceNumber, h.Timestamp = p.marker, p.seq+o.seq, p.ts+o.ts
+		if _, e := s.write.WriteRTP(h, p.payload); e != nil {
 			err = e
 			continue
 		}
@@ -98,7 +116,7 @@ func (s *sender) resend(n *rtcp.TransportLayerNack, budget int) int {
 	if o == nil {
 		return budget
 	}
-	h := rtp.Header{Version: 2, PayloadType: uint8(s.codec.PayloadType), SSRC: s.ssrc}
+	plain, keyed := s.newHeader(false), s.newHeader(true)
 	for _, pair := range n.Nacks {
 		pair.Range(func(seq uint16) bool {
 			s.nacks.Add(1)
@@ -110,9 +128,13 @@ func (s *sender) resend(n *rtcp.TransportLayerNack, budget int) int {
 				return true // from before this viewer's first packet
 			}
 			if p, ok := s.lane.ring.get(at); ok {
+				h := &plain
+				if p.key {
+					h = &keyed
+				}
 				h.Marker, h.SequenceNumber, h.Timestamp = p.marker, seq, p.ts+o.ts
 				budget--
-				_, _ = s.write.WriteRTP(&h, p.payload)
+				_, _ = s.write.WriteRTP(h, p.payload)
 			}
 			return true
 		})

@@ -42,6 +42,7 @@ type Viewer struct {
 	pcUp       chan struct{}
 	upOnce     sync.Once
 	nextReport time.Time // attachment's goroutine only
+	begun      bool      // a track's first report is due; attachment's goroutine only
 	stuckSince time.Time // attachment's goroutine only
 }
 
