@@ -28,29 +28,41 @@ func TestCalleeRefuses(t *testing.T) {
 		reason string
 	}{{404, "Not Found"}, {480, "Temporarily Unavailable"}, {486, "Busy Here"}, {488, "Not Acceptable Here"}, {503, "Service Unavailable"}, {603, "Decline"}} {
 		t.Run(fmt.Sprint(c.code), func(t *testing.T) {
+			t.Parallel()
 			port := refusing(t, c.code, c.reason)
 			id := fmt.Sprintf("refused-%d", c.code)
 			srv.Must(t, "/rest-api/call/startup", refusedCall(id, port), nil)
-			srv.WaitGone(t, id)
+			ended := srv.WaitEnded(t, id)
+			if ended.SIPStatus == nil || *ended.SIPStatus != c.code {
+				t.Errorf("sipStatus of the refused call: %+v", ended)
+			}
+			if want := map[int]string{486: "BUSY"}[c.code]; want != "" && ended.Status != want {
+				t.Errorf("status %s, want %s", ended.Status, want)
+			}
 			logged(t, srv, id, fmt.Sprint(c.code))
 			if s := srv.FindStream(t, "stream-"+id); s != nil {
 				t.Errorf("a refused call leaves the stream %+v", s)
 			}
 			// The names are free again.
 			srv.Must(t, "/rest-api/call/startup", refusedCall(id, port), nil)
+			srv.WaitEnded(t, id)
 			srv.WaitGone(t, id)
 		})
 	}
 	t.Run("busy phone", func(t *testing.T) {
+		t.Parallel()
 		phone := peers.StartSoftphone(t, peers.SoftphoneConfig{Manual: true})
 		srv.Must(t, "/rest-api/call/startup", direct("busy", "busy", phone), nil)
 		phone.WaitEvent(t, "CALL_INCOMING")
 		srv.WaitCall(t, "busy", "RING")
 		phone.Hangup(t)
-		srv.WaitGone(t, "busy")
+		if c := srv.WaitEnded(t, "busy"); c.Status != "BUSY" {
+			t.Errorf("a call to a busy phone ended as %+v", c)
+		}
 		logged(t, srv, "busy", "486")
 	})
 	t.Run("cancelled", func(t *testing.T) {
+		t.Parallel()
 		phone := peers.StartSoftphone(t, peers.SoftphoneConfig{Manual: true})
 		srv.Must(t, "/rest-api/call/startup", direct("cancelled", "cancelled", phone), nil)
 		phone.WaitEvent(t, "CALL_INCOMING")
@@ -126,18 +138,18 @@ func TestUnreachable(t *testing.T) {
 	srv := peers.StartLineout(t, map[string]string{"sip_response_timeout": "3s"})
 	t.Run("no such port", func(t *testing.T) {
 		srv.Must(t, "/rest-api/call/startup", refusedCall("nobody", peers.Ports(t, 1)), nil)
-		srv.WaitGone(t, "nobody")
+		srv.WaitEnded(t, "nobody")
 		logged(t, srv, "nobody", "127.0.0.1")
 	})
 	t.Run("no such host", func(t *testing.T) {
 		srv.Must(t, "/rest-api/call/startup", with(refusedCall("nohost", 5060), map[string]any{"sipDomain": "no-such-host.invalid", "sipOutboundProxy": "no-such-host.invalid"}), nil)
-		srv.WaitGone(t, "nohost")
+		srv.WaitEnded(t, "nohost")
 		logged(t, srv, "nohost", "no-such-host.invalid")
 	})
 	reg := peers.StartRegistrar(t, peers.RegistrarConfig{})
 	t.Run("wrong password", func(t *testing.T) {
 		srv.Must(t, "/rest-api/call/startup", with(viaRegistrar("wrong", "wrong", reg), map[string]any{"sipPassword": "not-this-one"}), nil)
-		srv.WaitGone(t, "wrong")
+		srv.WaitEnded(t, "wrong")
 		logged(t, srv, "wrong", "401")
 		if reg.Registered("10006") {
 			t.Error("registered with a wrong password")
@@ -145,7 +157,7 @@ func TestUnreachable(t *testing.T) {
 	})
 	t.Run("unknown callee", func(t *testing.T) {
 		srv.Must(t, "/rest-api/call/startup", with(viaRegistrar("unknown", "unknown", reg), map[string]any{"callee": "20000"}), nil)
-		srv.WaitGone(t, "unknown")
+		srv.WaitEnded(t, "unknown")
 		logged(t, srv, "unknown", "404")
 	})
 	if strings.Contains(srv.Log(), "not-this-one") {
@@ -261,7 +273,6 @@ func TestRefusesToStart(t *testing.T) {
 		{"webrtc.udp_port", taken},
 		{"record_dir", filepath.Join(file, "records")},
 		{"http.port", "many"},
-		{"media_port_from", "70000"},
 		{"hls_list_size", "-1"},
 	} {
 		t.Run(c.setting+"="+filepath.Base(c.value), func(t *testing.T) {

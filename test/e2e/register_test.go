@@ -60,8 +60,10 @@ func registerOnly(t *testing.T, reg *peers.Registrar) {
 	t.Helper()
 	srv := peers.StartLineout(t, nil)
 	srv.Must(t, "/rest-api/call/startup", viaRegistrar("reg-1", "reg_1", reg), nil)
-	srv.WaitGone(t, "reg-1") // 10005 is not registered: 480
-	if !reg.Registered("10006") {
+	if c := srv.WaitEnded(t, "reg-1"); c.SIPStatus == nil || *c.SIPStatus != 480 { // 10005 has not registered
+		t.Errorf("the call ended as %+v, want 480", c)
+	}
+	if !strings.Contains(reg.Log(), " REGISTERED 10006 ") {
 		t.Errorf("not registered:\n%s", reg.Log())
 	}
 }

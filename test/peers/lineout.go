@@ -268,6 +268,21 @@ func (l *Lineout) WaitGone(t testing.TB, id string) {
 	Eventually(t, "the end of call "+id, 20*time.Second, func() bool { return l.FindCall(t, id) == nil })
 }
 
+// WaitEnded waits until a call has ended by itself, and returns it as it is shown
+// then: ended calls can be found for some seconds more, so that who asks now and
+// then learns the cause.
+func (l *Lineout) WaitEnded(t testing.TB, id string) *Call {
+	t.Helper()
+	var c *Call
+	Eventually(t, "the end of call "+id, 20*time.Second, func() bool {
+		if c = l.FindCall(t, id); c == nil {
+			t.Fatalf("call %s is gone before it was seen to have ended", id)
+		}
+		return c.Status == "FAILED" || c.Status == "BUSY" || c.Status == "FINISH"
+	})
+	return c
+}
+
 // Stream is a stream as the REST API shows it, the keys tests look at.
 type Stream struct {
 	MediaSessionID string `json:"mediaSessionId"`

@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -214,8 +216,7 @@ func (p *Softphone) Dial(t testing.TB, uri string) { t.Helper(); p.Command(t, "d
 // Accept answers the call that rings.
 func (p *Softphone) Accept(t testing.TB) { t.Helper(); p.Command(t, "accept", "") }
 
-// Hangup ends the current call: BYE, CANCEL, or 486 to one that rings. The
-// parameters of HangupWith refuse with another status.
+// Hangup ends the current call: BYE, CANCEL, or 486 to one that rings.
 func (p *Softphone) Hangup(t testing.TB) { t.Helper(); p.Command(t, "hangup", "") }
 
 // Hold puts the current call on hold by a re-INVITE, Resume takes it back.
@@ -254,6 +255,24 @@ func (p *Softphone) Received(t testing.TB) []string {
 		t.Fatal(err)
 	}
 	return files
+}
+
+var encodedFrames = regexp.MustCompile(`frame [IP]:(\d+)`)
+
+// FramesSent is how many H.264 frames the phone has encoded and sent in the calls
+// that have ended; on a busy machine it leaves frames of the clip out. It waits
+// for the encoder to say so, which it does at the end of a call.
+func (p *Softphone) FramesSent(t testing.TB) (n int) {
+	t.Helper()
+	p.await(t, "its encoder's statistics", 10*time.Second, func() bool { return strings.Contains(p.Log(), "frame P:") })
+	for _, m := range encodedFrames.FindAllStringSubmatch(p.Log(), -1) {
+		k, err := strconv.Atoi(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += k
+	}
+	return n
 }
 
 func yes(b bool) string {
