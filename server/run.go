@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -17,7 +18,14 @@ type part struct {
 	run  func(context.Context) error
 	stop context.CancelFunc
 	done chan struct{}
+	// leans is the part this one waits for, stopped too when that takes long.
+	leans *part
 }
+
+// leanTime is how long calls may take to end by themselves. A phone that rings
+// and does not answer CANCEL would hold a stop for longer than container
+// runtimes wait before they kill (10 s).
+const leanTime = 3 * time.Second
 
 // Run serves until ctx ends or a part fails, then stops in the order that loses
 // nothing: new work is refused, calls are hung up, streams end and their sinks
@@ -57,6 +65,10 @@ func (s *Server) shutdown(parts []*part) error {
 		if late != nil {
 			continue
 		}
+		if p.leans != nil {
+			stop := time.AfterFunc(min(leanTime, s.settings.Server.ShutdownTimeout/4), p.leans.stop)
+			defer stop.Stop()
+		}
 		select {
 		case <-p.done:
 		case <-limit.C:
@@ -68,15 +80,16 @@ func (s *Server) shutdown(parts []*part) error {
 
 // parts lists everything that runs, in the order it is stopped.
 func (s *Server) parts() []*part {
+	sip := &part{name: "sip", run: s.agent.Run}
 	ps := []*part{
-		{name: "calls", run: s.calls.Run},
+		{name: "calls", run: s.calls.Run, leans: sip},
 		{name: "websocket sessions", run: s.sockets.Run},
 		{name: "streams", run: s.hub.Run},
 	}
 	for _, o := range s.outputs {
 		ps = append(ps, &part{name: fmt.Sprintf("%T", o), run: o.Run})
 	}
-	ps = append(ps, &part{name: "sip", run: s.agent.Run})
+	ps = append(ps, sip)
 	for _, l := range s.listeners {
 		ps = append(ps, &part{name: l.setting, run: func(ctx context.Context) error { return s.serve(ctx, l) }})
 	}
@@ -85,10 +98,9 @@ func (s *Server) parts() []*part {
 
 // serve runs one HTTP port.
 func (s *Server) serve(ctx context.Context, l listener) error {
-	srv := &http.Server{Handler: s.handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
+	srv := httpServer(s.handler, slog.NewLogLogger(s.log.Handler(), slog.LevelDebug))
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }()
+	go func() { served <- srv.Serve(patientListener{l}) }()
 	select {
 	case err := <-served:
 		return err
@@ -103,6 +115,13 @@ func (s *Server) serve(ctx context.Context, l listener) error {
 	}
 	<-served
 	return nil
+}
+
+// httpServer bounds what a client can hold by doing nothing; see slow.go for
+// bodies and answers.
+func httpServer(h http.Handler, errors *log.Logger) *http.Server {
+	return &http.Server{Handler: limitBodies(h), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 64 << 10, ErrorLog: errors}
 }
 
 // Banner is what a person who started the server reads first.
