@@ -24,7 +24,7 @@ type Config struct {
 	ConnectTimeout    time.Duration `setting:"webrtc.connect_timeout" default:"20s" doc:"how long ICE and DTLS may take before a viewer is given up"`
 	DisconnectTimeout time.Duration `setting:"webrtc.disconnect_timeout" default:"20s" doc:"how long a viewer may be silent before it is dropped"`
 
-	PlayoutDelay time.Duration `setting:"webrtc.playout_delay" default:"90ms" unit:"ms" min:"0ms" max:"2s" doc:"how long browsers keep the picture back, which is what their sound takes; 0 leaves it to them"`
+	PlayoutDelay time.Duration `setting:"webrtc.playout_delay" default:"100ms" unit:"ms" min:"0ms" max:"2s" doc:"how long browsers keep the picture back, which is what their sound takes; 0 leaves it to them"`
 
 	NackBuffer          int `setting:"webrtc.nack_buffer" default:"512" min:"0" max:"8192" doc:"video packets kept per stream to answer NACKs"`
 	MTU                 int `setting:"webrtc.mtu" default:"1200" min:"400" max:"1400" doc:"largest RTP payload in bytes; larger packets are cut anew"`
@@ -36,7 +36,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		PlayWait: 20 * time.Second, ConnectTimeout: 20 * time.Second, DisconnectTimeout: 20 * time.Second,
-		PlayoutDelay: 90 * time.Millisecond, NackBuffer: 512, MTU: 1200, MaxViewers: 1000,
+		PlayoutDelay: 100 * time.Millisecond, NackBuffer: 512, MTU: 1200, MaxViewers: 1000,
 	}
 }
 

@@ -79,6 +79,21 @@ func (g *group) dead() bool {
 	}
 }
 
+// start attaches the group to the stream, when its first viewer is connected
+// and no sooner: attaching asks for a key frame, and if that came before anybody
+// can see it, the next one would have to wait, because senders answer such
+// requests at intervals only.
+func (g *group) start() error {
+	g.attach.Do(func() {
+		defer close(g.attached)
+		g.attachment, g.attachErr = g.key.stream.Attach("webrtc", g, pipeline.Policy{
+			MaxDelay: time.Second,
+			Retry:    pipeline.Backoff{Min: 500 * time.Millisecond, Max: 5 * time.Second},
+		})
+	})
+	return g.attachErr
+}
+
 func (g *group) lane(k media.Kind) *lane {
 	if k == media.Video {
 		return g.video

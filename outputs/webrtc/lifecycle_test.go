@@ -243,11 +243,13 @@ func TestEnds(t *testing.T) {
 	}
 }
 
+// A player that never connects costs the source nothing, and no other viewer
+// waits for a key frame because of one that was asked for too early.
 func TestNeverConnected(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.ConnectTimeout = 50 * time.Millisecond })
-	s := newSource(t, r, "s", g711.CodecPCMA, nil)
+	s := newSource(t, r, "s", g711.CodecPCMA, h264.Codec)
 	s.st.SetReady()
-	p := newPlayer(t, aud)
+	p := newPlayer(t, aud, vid)
 	v, _, err := r.svc.Play(context.Background(), s.st, p.offer(t), PlayOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -255,6 +257,9 @@ func TestNeverConnected(t *testing.T) {
 	<-v.Done()
 	if v.Reason() != ByICETimeout {
 		t.Errorf("ended with %q", v.Reason())
+	}
+	if len(s.st.Attachments()) != 0 || len(s.keyAsked) != 0 {
+		t.Errorf("%d attachments, %d key frames asked for", len(s.st.Attachments()), len(s.keyAsked))
 	}
 }
 

@@ -213,11 +213,7 @@ func (s *Service) open(st *pipeline.Stream, off *offer, pick choice, o PlayOptio
 	if err := s.remember(v); err != nil {
 		return nil, "", err
 	}
-	g, err := s.join(groupKey{st, pick})
-	if err != nil {
-		s.unlist(v)
-		return nil, "", &PlayError{Info: ByPublisher, Code: fault.NotFound, Err: fmt.Errorf("cannot play stream %q: %w", st.Name(), err)}
-	}
+	g := s.join(groupKey{st, pick})
 	v.group = g
 	answer, err := s.negotiate(v, off)
 	if err != nil {
@@ -247,28 +243,17 @@ func (s *Service) unlist(v *Viewer) {
 	s.mu.Unlock()
 }
 
-// join finds or makes the group and attaches it to the stream.
-func (s *Service) join(k groupKey) (*group, error) {
+// join finds or makes the group.
+func (s *Service) join(k groupKey) *group {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	g := s.groups[k]
 	if g == nil || g.dead() {
 		g = newGroup(k, s.codecs, s.config, &s.counters)
 		s.groups[k] = g
 	}
 	g.refs++
-	s.mu.Unlock()
-	g.attach.Do(func() {
-		defer close(g.attached)
-		g.attachment, g.attachErr = k.stream.Attach("webrtc", g, pipeline.Policy{
-			MaxDelay: time.Second,
-			Retry:    pipeline.Backoff{Min: 500 * time.Millisecond, Max: 5 * time.Second},
-		})
-	})
-	if g.attachErr != nil {
-		s.leave(g)
-		return nil, g.attachErr
-	}
-	return g, nil
+	return g
 }
 
 // leave detaches the group when its last viewer is gone.

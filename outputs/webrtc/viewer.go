@@ -132,6 +132,7 @@ func (v *Viewer) run(ctx context.Context, connectTimeout time.Duration) {
 	defer timeout.Stop()
 	closing := v.group.key.stream.Closing()
 	up, release, gone := v.pcUp, (chan struct{})(nil), timeout.C
+	var fed <-chan struct{} // closed when the group gets no more frames
 	for {
 		select {
 		case <-up:
@@ -139,6 +140,11 @@ func (v *Viewer) run(ctx context.Context, connectTimeout time.Duration) {
 			up, gone, release = nil, nil, v.release
 		case <-release:
 			release = nil
+			if err := v.group.start(); err != nil {
+				v.end(ByPublisher) // the only reason not to take a sink
+				continue
+			}
+			fed = v.group.attachment.Done()
 			for _, s := range v.senders() {
 				v.wg.Go(func() { v.readRTCP(s) })
 			}
@@ -147,7 +153,7 @@ func (v *Viewer) run(ctx context.Context, connectTimeout time.Duration) {
 			v.end(v.failure())
 		case <-closing:
 			v.end(ByPublisher)
-		case <-v.group.attachment.Done():
+		case <-fed:
 			v.end(v.sinkEnd())
 		case <-ctx.Done():
 			v.end(ByPublisher)
