@@ -18,10 +18,17 @@ import (
 var assets embed.FS
 
 // policy forbids everything the pages do not need (Content Security Policy
-// Level 3). Media Source playback needs blob: in media-src. The player may be
-// shown in a frame of any page, the landing page in none.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob:; connect-src 'self'; " +
-	"base-uri 'none'; form-action 'self'; frame-ancestors "
+// Level 3). The landing page may be shown in no other page's frame.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+
+// playerPolicy is the same for the player, which may be shown in a frame of any
+// page. Media Source playback needs blob: for media; tools that measure the
+// sound a viewer gets load an audio worklet from one. Only a script that runs
+// in the page already can make a blob: of its origin, and what comes from
+// outside reaches the page as text only, so this lets nobody in.
+const playerPolicy = "default-src 'none'; script-src 'self' blob:; style-src 'self'; img-src 'self'; media-src 'self' blob:; " +
+	"connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors *"
 
 // files maps what is served to the embedded file. All names are exact, so that
 // a stream called "player" keeps its HLS address.
@@ -45,7 +52,7 @@ var types = map[string]string{".html": "text/html;charset=UTF-8", ".js": "text/j
 func Routes() (map[string]http.Handler, error) {
 	out := map[string]http.Handler{}
 	for route, name := range files {
-		h, err := embedded(name, "*")
+		h, err := embedded(name, playerPolicy)
 		if err != nil {
 			return nil, err
 		}
@@ -55,11 +62,11 @@ func Routes() (map[string]http.Handler, error) {
 }
 
 // Index returns the landing page.
-func Index() (http.Handler, error) { return embedded("index.html", "'none'") }
+func Index() (http.Handler, error) { return embedded("index.html", policy) }
 
 // embedded serves one embedded file with a validator, so that a browser asks again
 // but does not load again.
-func embedded(name, frames string) (http.Handler, error) {
+func embedded(name, csp string) (http.Handler, error) {
 	data, err := assets.ReadFile("assets/" + name)
 	if err != nil {
 		return nil, fmt.Errorf("page %s is not in this binary: %w", name, err)
@@ -82,7 +89,7 @@ func embedded(name, frames string) (http.Handler, error) {
 		h.Set("Cache-Control", "no-cache")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Content-Security-Policy", policy+frames)
+		h.Set("Content-Security-Policy", csp)
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
 	}), nil
 }

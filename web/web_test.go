@@ -59,6 +59,23 @@ func TestPagesAreServedWithTheirPolicy(t *testing.T) {
 	}
 }
 
+// Scripts from blobs are for the player alone, and only other scripts of the page can make them.
+func TestOnlyThePlayerTakesBlobs(t *testing.T) {
+	mux := site(t)
+	csp := func(path string) string {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		return w.Header().Get("Content-Security-Policy")
+	}
+	require.Contains(t, csp("/player"), "script-src 'self' blob:;")
+	require.Contains(t, csp("/player"), "frame-ancestors *")
+	require.NotContains(t, csp("/"), "blob:")
+	require.Contains(t, csp("/"), "frame-ancestors 'none'")
+	for _, p := range []string{"/", "/player"} {
+		require.NotContains(t, csp(p), "unsafe", p)
+	}
+}
+
 // The policy forbids inline code and foreign addresses, so the pages must hold none.
 func TestPagesKeepTheirOwnPolicy(t *testing.T) {
 	inline := regexp.MustCompile(`(?i)<script>|<style|\sstyle=|\son[a-z]+=|javascript:`)

@@ -13,7 +13,6 @@ export class Failure extends Error {
 
 const answerTimeout = 45000; // the server may hold the request until the call is answered
 const connectTimeout = 10000;
-const gatherTimeout = 400; // our candidates are a help to the server, not a need
 
 function classify(status, text, retryAfter) {
   const wait = Math.min(Math.max(Number(retryAfter) || 2, 0.5), 30);
@@ -37,14 +36,6 @@ export function iceServers(link) {
   return found;
 }
 
-function gathered(pc) {
-  return new Promise((resolve) => {
-    if (pc.iceGatheringState === "complete") return resolve();
-    pc.addEventListener("icegatheringstatechange", () => pc.iceGatheringState === "complete" && resolve());
-    setTimeout(resolve, gatherTimeout);
-  });
-}
-
 export class WHEP {
   // onLost is called once when a connection that worked is gone.
   constructor(name, onLost) {
@@ -66,8 +57,8 @@ export class WHEP {
     pc.ontrack = (e) => this.stream.addTrack(e.track);
     this.audio = pc.addTransceiver("audio", { direction: "recvonly" });
     this.video = pc.addTransceiver("video", { direction: "recvonly" });
+    // The server learns our candidates from our checks: nothing to gather first.
     await pc.setLocalDescription(await pc.createOffer());
-    await gathered(pc);
     const answer = await this.post(signal);
     const up = this.connected(signal);
     try {
