@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -169,11 +170,16 @@ func (c *callee) answer(req *sip.Request) ([]byte, error) {
 	for _, m := range offer.MediaDescriptions {
 		t, pt, text := &s.audio, 8, "m=audio %d RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\na=ptime:20\r\na=sendonly\r\n"
 		if m.MediaName.Media == "video" {
-			codec, err := offer.GetPayloadTypeForCodec(sdp.Codec{Name: "H264", ClockRate: 90000, Fmtp: "packetization-mode=1"})
-			if err != nil {
-				return nil, fmt.Errorf("offer without H264: %w", err)
+			t, pt = &s.video, 0
+			for _, a := range m.Attributes {
+				if a.Key == "fmtp" && strings.Contains(a.Value, "packetization-mode=1") {
+					number, _, _ := strings.Cut(a.Value, " ")
+					pt, _ = strconv.Atoi(number)
+				}
 			}
-			t, pt = &s.video, int(codec)
+			if pt == 0 {
+				return nil, fmt.Errorf("the offer has no H264 in packetization mode 1")
+			}
 			text = fmt.Sprintf("m=video %%d RTP/AVP %d\r\na=rtpmap:%d H264/90000\r\na=fmtp:%d packetization-mode=1;profile-level-id=42e01f\r\na=rtcp-fb:%d nack pli\r\na=sendonly\r\n", pt, pt, pt, pt)
 		}
 		if err := t.open(m.MediaName.Port.Value, uint8(pt)); err != nil {
