@@ -1,6 +1,7 @@
 package calls
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -113,7 +114,8 @@ func (c *call) start() error {
 	}
 	c.leg = l
 	c.log.Info("call started", "callee", r.Callee, "caller", c.info.Caller, "stream", c.stream.Name(),
-		"register", r.Register, "rtmp", c.info.RTMPURL)
+		"sip_server", cmp.Or(r.SIPProxy, r.SIPDomain), "register", r.Register,
+		"rtmp", r.RTMPURL != "") // not the URL: its query or path may be a stream key
 	go c.run()
 	return nil
 }
@@ -196,7 +198,7 @@ func (c *call) hangup(cause leg.Cause) {
 // handle takes one event and reports true after the last.
 func (c *call) handle(e leg.Event) bool {
 	if e.Type == leg.DTMFReceived {
-		c.log.Info("digit received", "digit", e.Digit)
+		c.log.Debug("digit received") // not which: it may be of somebody's PIN
 		return false
 	}
 	c.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -473,7 +474,9 @@ func TestAnswerWithoutKnownCodecEndsTheCall(t *testing.T) {
 func TestRTMPStatusFollowsThePush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var on func(string)
+		var logs strings.Builder // slog's handler writes one line at a time; read when all is quiet
 		r := newRig(t, func(d *Deps) {
+			d.Log = slog.New(slog.NewTextHandler(&logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 			d.StartPush = func(_ *pipeline.Stream, url, name string, f func(string)) (Push, error) {
 				if url == "rtmp://bad" {
 					return nil, fault.New(fault.BadRequest, "bad url")
@@ -484,13 +487,24 @@ func TestRTMPStatusFollowsThePush(t *testing.T) {
 		})
 		defer r.stop()
 		q := request("c")
-		q.RTMPURL, q.RTMPStream = "rtmp://u:secret@h/live", "x"
+		q.RTMPURL, q.RTMPStream = "rtmp://user:secret@h/live?key=streamkey", "x"
 		if err := r.m.Startup(t.Context(), q); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait()
 		i := r.m.Find(Filter{})[0]
-		if i.RTMPStreamStatus != RTMPWait || strings.Contains(i.RTMPURL, "secret") {
+		if i.RTMPStreamStatus != RTMPWait || i.RTMPURL != "rtmp://***:***@h/live?key=streamkey" {
 			t.Errorf("info %+v", i)
+		}
+		for _, url := range []string{q.RTMPURL, i.RTMPURL} { // as it was given, and as it is listed
+			if len(r.m.Find(Filter{RTMPURL: url})) != 1 {
+				t.Errorf("not found by %s", url)
+			}
+		}
+		for _, s := range []string{"user", "secret", "streamkey"} {
+			if strings.Contains(logs.String(), s) {
+				t.Errorf("%q is in the log: %s", s, logs.String())
+			}
 		}
 		r.phones.leg("c").events <- leg.Event{Type: leg.Answered, Code: 200, Media: audioOnly()}
 		synctest.Wait()

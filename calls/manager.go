@@ -180,6 +180,7 @@ func (m *Manager) release(c *call) {
 // Find lists the calls that match, oldest first. A call that was terminated
 // is not listed; one that failed is for FailedLinger.
 func (m *Manager) Find(f Filter) []Info {
+	f.RTMPURL = maskURL(f.RTMPURL) // as it is listed
 	m.mu.Lock()
 	var l []*call
 	for _, c := range m.calls {

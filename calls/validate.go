@@ -1,7 +1,6 @@
 package calls
 
 import (
-	"net/url"
 	"strings"
 	"unicode/utf8"
 
@@ -94,14 +93,19 @@ func notCallID(c rune) bool {
 
 func control(c rune) bool { return c < 0x20 || c == 0x7f }
 
-// maskURL hides the password of an address for listings and logs.
+// maskURL hides user and password of an address for listings.
 func maskURL(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return "(unreadable address)"
-	}
-	if u.User == nil {
+	scheme, rest, ok := strings.Cut(raw, "://")
+	if !ok {
 		return raw
 	}
-	return u.Redacted()
+	authority := rest
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+		authority = rest[:end]
+	}
+	at := strings.LastIndexByte(authority, '@')
+	if at < 0 {
+		return raw
+	}
+	return scheme + "://***:***@" + rest[at+1:]
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	sipmsg "github.com/emiago/sipgo/sip"
+	"golang.org/x/time/rate"
 
 	"lineout/api/fault"
 	"lineout/calls/leg"
@@ -37,6 +38,7 @@ type Agent struct {
 	toRTMP   []wireFormat // formats offered for calls that go to RTMP
 	local    netip.Addr
 	ports    *portPool
+	declined *rate.Limiter // of log lines: scanners of the Internet call all day
 
 	wire *wire
 	tpl  *sipmsg.TransportLayer
@@ -56,7 +58,8 @@ func New(cfg Config, table *codecs.Table, log *slog.Logger) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{cfg: cfg, log: log, table: table, name: product(cfg.UserAgent),
-		local: netip.IPv4Unspecified(), dialogs: map[string]*dialog{}, regs: map[account]*registration{}, peers: map[netip.Addr]int{}}
+		declined: rate.NewLimiter(rate.Every(time.Minute), 5),
+		local:    netip.IPv4Unspecified(), dialogs: map[string]*dialog{}, regs: map[account]*registration{}, peers: map[netip.Addr]int{}}
 	a.activity, _ = parseActivity(cfg.RTPActivity) // Validate has read both
 	a.dtmf, _ = parseDTMF(cfg.DTMF)
 	if cfg.IPLocal != "" {

@@ -88,7 +88,7 @@ func TestAckIsRepeated(t *testing.T) {
 	c.wait(leg.Answered)
 }
 
-// TestFork: a second branch that answers gets ACK and BYE, the first lives.
+// TestFork: a second branch that answers gets ACK and one BYE, the first lives.
 func TestFork(t *testing.T) {
 	u, s := newUAS(t), start(t, nil)
 	c := u.establish(t, s, nil)
@@ -100,6 +100,14 @@ func TestFork(t *testing.T) {
 		t.Errorf("BYE for %s", bye.To())
 	}
 	u.answer(bye, 200, "")
+	for range maxForks + 2 { // our ACK was lost: it is repeated, the BYE is not
+		u.answer(u.in, 200, u.sdp())
+		u.expect(sipmsg.ACK)
+	}
+	u.tag = "uas3" // and does not take another branch's place
+	u.answer(u.in, 200, u.sdp())
+	u.expect(sipmsg.ACK)
+	u.expect(sipmsg.BYE)
 	if got := c.types(); slices.Contains(got, leg.Ended) {
 		t.Errorf("events %v", got)
 	}
@@ -325,6 +333,9 @@ func TestDefaultDeny(t *testing.T) {
 		send(c.start, c.headers)
 		u.response(c.code)
 		if c.code == 603 {
+			if !strings.Contains(s.log.String(), "SIP call to us is declined") {
+				t.Error("a declined call is not in the log")
+			}
 			u.send(fmt.Sprintf("ACK sip:me@here SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:%d;rport;branch=z9hG4bKdeny%d\r\n%s\r\n", u.port(), n, head("ACK")))
 		}
 	}
@@ -337,6 +348,19 @@ func TestDefaultDeny(t *testing.T) {
 		if r, ok := u.read().(*sipmsg.Response); ok && r.StatusCode == 200 {
 			break
 		}
+	}
+	// A scanner that calls all day does not fill the log.
+	for range 20 {
+		id := fmt.Sprintf("deny%d", n)
+		send("INVITE sip:me@here SIP/2.0", head("INVITE"))
+		for { // 603s without ACK are repeated
+			if r, ok := u.read().(*sipmsg.Response); ok && r.StatusCode == 603 && r.CallID() != nil && r.CallID().Value() == id {
+				break
+			}
+		}
+	}
+	if lines := strings.Count(s.log.String(), "SIP call to us is declined"); lines > 10 {
+		t.Errorf("%d lines about declined calls", lines)
 	}
 }
 

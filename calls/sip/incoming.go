@@ -35,7 +35,9 @@ func (a *Agent) handle(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 	case sipmsg.OPTIONS:
 		a.respond(req, tx, 200, "OK")
 	case sipmsg.INVITE:
-		a.log.Info("SIP call to us is declined", "from", req.Source())
+		if a.declined.Allow() {
+			a.log.Info("SIP call to us is declined, this server takes none", "from", req.Source())
+		}
 		a.respond(req, tx, 603, "Decline")
 	case sipmsg.CANCEL, sipmsg.BYE, sipmsg.INFO, sipmsg.UPDATE, sipmsg.NOTIFY:
 		a.respond(req, tx, 481, "Call/Transaction Does Not Exist")

@@ -47,7 +47,7 @@ func (d *dialog) run(ctx context.Context) {
 	d.media.close(d.a.ports)
 	d.work.Wait()
 	d.a.forget(d)
-	d.log.Info("SIP call ended", "code", cause.Code, "cause", cause.Text, "local", cause.Local)
+	d.log.Debug("SIP call ended", "code", cause.Code, "cause", cause.Text, "local", cause.Local) // the call says it aloud
 	d.emit(leg.Event{Type: leg.Ended, Code: cause.Code, Text: cause.Text, Cause: cause})
 }
 
@@ -138,7 +138,7 @@ func (d *dialog) invite() (*sipmsg.Response, leg.Cause) {
 			}
 		}
 		if attempt == 0 {
-			d.log.Info("SIP call started", "target", req.Recipient.String(), "server", next.String())
+			d.log.Debug("SIP call started", "target", req.Recipient.String(), "server", next.String())
 		}
 		res, cause := d.await(req, next)
 		if res == nil || res.IsSuccess() {
@@ -258,7 +258,7 @@ func (d *dialog) await(req *sipmsg.Request, next netip.AddrPort) (*sipmsg.Respon
 // cancel sends CANCEL; the INVITE's final response is then waited for a while.
 func (d *dialog) cancel(invite *sipmsg.Request, next netip.AddrPort, limit *time.Timer) bool {
 	limit.Reset(cancelTime)
-	d.log.Info("SIP call is being cancelled", "cause", d.hangCause.Text)
+	d.log.Debug("SIP call is being cancelled", "cause", d.hangCause.Text)
 	d.work.Go(func() {
 		ctx, cancel := context.WithTimeout(d.life, cancelTime)
 		defer cancel()
@@ -283,7 +283,7 @@ func (d *dialog) progress(res *sipmsg.Response) {
 		if err := d.applyAnswer(body); err != nil {
 			d.log.Debug("the early session description cannot be used", "error", err)
 		} else if d.startEarly() {
-			d.log.Info("SIP early media", "code", code)
+			d.log.Debug("SIP early media", "code", code)
 			d.emit(leg.Event{Type: leg.EarlyMedia, Code: code, Text: text, Media: d.media})
 			return
 		}
@@ -297,7 +297,7 @@ func (d *dialog) progress(res *sipmsg.Response) {
 	case code == 183:
 		d.emit(leg.Event{Type: leg.EarlyMedia, Code: code, Text: text})
 	default:
-		d.log.Info("SIP callee rings", "code", code)
+		d.log.Debug("SIP callee rings", "code", code)
 		d.emit(leg.Event{Type: leg.Ringing, Code: code, Text: text})
 	}
 }

@@ -46,7 +46,7 @@ func (d *dialog) talk(ctx context.Context, res *sipmsg.Response) leg.Cause {
 		return cause
 	}
 	d.media.restart(time.Now())
-	d.log.Info("SIP call answered", "code", res.StatusCode, "peer", d.next.String())
+	d.log.Debug("SIP call answered", "code", res.StatusCode, "peer", d.next.String())
 	d.emit(leg.Event{Type: leg.Answered, Code: res.StatusCode, Text: plain(res.Reason), Media: d.media})
 	return d.stay(ctx)
 }
@@ -55,7 +55,7 @@ func (d *dialog) talk(ctx context.Context, res *sipmsg.Response) leg.Cause {
 func (d *dialog) stay(ctx context.Context) leg.Cause {
 	watch := time.NewTicker(watchEvery)
 	defer watch.Stop()
-	forks := 0
+	forks := map[string]bool{} // by To tag
 	for {
 		select {
 		case c := <-d.ended:
@@ -66,13 +66,13 @@ func (d *dialog) stay(ctx context.Context) leg.Cause {
 		case res := <-d.accepted:
 			if tagOf(res.To().Params) == d.remoteTag {
 				d.ack(res) // ours was lost
-			} else if forks++; forks <= maxForks {
-				d.endFork(ctx, res)
+			} else if tag := tagOf(res.To().Params); forks[tag] || len(forks) < maxForks {
+				d.endFork(ctx, res, forks[tag])
+				forks[tag] = true
 			}
 		case now := <-watch.C:
 			if limit := d.a.activity; limit > 0 && d.media.idle(now) > limit {
 				c := leg.Cause{Kind: leg.RTPActivity, Code: 200, Local: true, Text: fmt.Sprintf("no RTP came for %v (rtp_activity_detecting)", limit)}
-				d.log.Warn("SIP call gets no RTP and is ended", "limit", limit)
 				d.bye(c)
 				return c
 			}
@@ -93,8 +93,9 @@ func (d *dialog) ack(res *sipmsg.Response) {
 	}
 }
 
-// endFork takes a second branch that answered too out of the way.
-func (d *dialog) endFork(ctx context.Context, res *sipmsg.Response) {
+// endFork takes a second branch that answered too out of the way. One that
+// repeats its 2xx (again) has not got our ACK; its BYE is under way.
+func (d *dialog) endFork(ctx context.Context, res *sipmsg.Response, again bool) {
 	d.mu.Lock()
 	h := d.head
 	d.mu.Unlock()
@@ -111,6 +112,9 @@ func (d *dialog) endFork(ctx context.Context, res *sipmsg.Response) {
 	ack := h.request(sipmsg.ACK, target)
 	ack.SetBody(nil)
 	_ = d.a.write(ack, next) // the branch repeats its 2xx if this is lost
+	if again {
+		return
+	}
 	h.cseq++
 	bye := h.request(sipmsg.BYE, target)
 	bye.SetBody(nil)
