@@ -91,10 +91,15 @@ async function play(kind, signal) {
   signal.addEventListener("abort", lost);
   let timer, frame;
   try {
+    // Before the first packet comes: sound that nothing plays yet piles up in the
+    // browser's jitter buffer, and is late for seconds.
+    source.answered = () => {
+      video.srcObject = source.stream;
+      startVideo();
+    };
     await source.open(signal);
-    if (source.stream) video.srcObject = source.stream;
     $("via").textContent = kind === "hls" ? "HLS" : "WebRTC";
-    startVideo();
+    if (!source.stream) startVideo();
     const playing = () => {
       if (stage.dataset.state !== "playing") show("playing");
     };

@@ -67,6 +67,7 @@ export class WHEP {
       up.catch(() => {}); // its end is of no interest any more
       throw new Failure("refused", "The browser does not take the server's answer: " + e.message);
     }
+    this.answered?.();
     await up;
     // A server that says goodbye closes DTLS; the connection's own state would take seconds.
     const dtls = this.audio.receiver.transport;
