@@ -240,6 +240,39 @@ func TestNewPictureSizeIsADiscontinuity(t *testing.T) {
 	}
 }
 
+// A phone that is turned again and again begins a generation each time; while
+// nobody looks at the playlist they must not pile up.
+func TestOldGenerationsAreFreedUnasked(t *testing.T) {
+	dir := t.TempDir()
+	b := newBench(t, func(c *Config) { c.ListSize, c.Dir = 3, dir })
+	small, large := clip.New(t), clip.Sized(t, "640x360")
+	large.Video, large.Audio = small.Video, small.Audio
+	p, s := b.direct("x")
+	open(t, s, small)
+	for i := range 8 {
+		c := small
+		if i%2 == 1 {
+			c = large
+		}
+		small.Video.SetParams(nil)
+		write(t, s, c, time.Duration(8*i)*time.Second, time.Duration(8*i+7)*time.Second)
+		settle(p)
+	}
+	p.mu.Lock()
+	number, kept := p.number, len(p.gens)
+	p.mu.Unlock()
+	require.Equal(t, 8, number)
+	require.LessOrEqual(t, kept, 4, "the one being written and three in the playlist")
+	ents, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, ents, kept)
+	l := parseList(b.get("/x/video1_stream.m3u8").Body.String())
+	require.Len(t, l.segments, 3)
+	for _, seg := range l.segments {
+		require.Equal(t, http.StatusOK, b.get("/x/"+seg.uri).Code)
+	}
+}
+
 func TestLateTrackKeepsPlaylistsAlive(t *testing.T) {
 	b := newBench(t, nil)
 	c := clip.New(t)

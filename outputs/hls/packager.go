@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -103,8 +104,17 @@ func (p *packager) close() {
 	}
 }
 
-// begin adds a generation for writing.
+// begin adds a generation for writing. Those so old that their segments cannot
+// be in a playlist any more are freed here, since nobody may ask for one.
 func (p *packager) begin(g *generation) {
+	for _, old := range p.add(g) {
+		old.close()
+	}
+}
+
+// add appends a generation and returns those that fall out: each has at least
+// one segment.
+func (p *packager) add(g *generation) (old []*generation) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	g.index, g.base = p.number, 0
@@ -116,6 +126,10 @@ func (p *packager) begin(g *generation) {
 		p.o.restarts.Add(1)
 	}
 	p.gens = append(p.gens, g)
+	if n := len(p.gens) - 1 - p.o.cfg.ListSize; n > 0 {
+		old, p.gens = p.gens[:n:n], slices.Clone(p.gens[n:])
+	}
+	return old
 }
 
 // firstMedia tells waiting requests that a generation has content.
