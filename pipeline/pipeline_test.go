@@ -492,6 +492,53 @@ func TestConversionStopsWithItsLastConsumer(t *testing.T) {
 	})
 }
 
+// brittle is a conversion that fails at its third frame.
+type brittle struct {
+	upper
+	n int
+}
+
+func (x *brittle) Convert(f *media.Frame, emit func(*media.Frame)) error {
+	if x.n++; x.n == 3 {
+		return errors.New("cannot be converted")
+	}
+	return x.upper.Convert(f, emit)
+}
+
+func TestConversionThatFailedIsNotGivenToTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		closed := 0
+		table := codecs.NewTable(nil, []codecs.Converter{{From: "A", To: "B",
+			New: func(*media.Track, codecs.Options) (codecs.Conversion, error) {
+				return &brittle{upper: upper{&closed}}, nil
+			}}})
+		b := start(t, table, true)
+		acc := Accepts{Audio: []media.Codec{"B"}}
+		p1, p2 := &probe{acc: acc}, &probe{acc: acc}
+		b.s.Attach("p1", p1, Policy{})
+		synctest.Wait()
+		for ms := 0; ms < 100; ms += 20 {
+			b.s.Write(frame(b.a, ms, true))
+		}
+		synctest.Wait()
+		if len(p1.got()) != 2 || closed != 1 {
+			t.Errorf("first sink got %d frames, closed %d", len(p1.got()), closed)
+		}
+		b.s.Attach("p2", p2, Policy{})
+		synctest.Wait()
+		b.s.Write(frame(b.a, 100, true))
+		b.s.Write(frame(b.a, 120, true))
+		synctest.Wait()
+		if len(p2.got()) != 2 {
+			t.Errorf("second sink got %d frames, want 2 of a conversion of its own", len(p2.got()))
+		}
+		b.stop()
+		if closed != 2 {
+			t.Errorf("closed %d conversions, want 2", closed)
+		}
+	})
+}
+
 func TestNameIsClaimedOnceAndFreeAfterClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t, nil, false)

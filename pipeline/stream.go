@@ -322,6 +322,12 @@ func (s *Stream) subscribe(t *media.Track, conv *codecs.Converter, c consumer) (
 		go func() {
 			defer s.nodeWG.Done()
 			n.run()
+			s.mu.Lock() // one that failed must not be given to the next who wants it
+			defer s.mu.Unlock()
+			l.fan.remove(n)
+			if s.nodes[key] == n {
+				delete(s.nodes, key)
+			}
 		}()
 	}
 	n.refs++
