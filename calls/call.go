@@ -39,6 +39,9 @@ type call struct {
 	mu      sync.Mutex // guards what follows
 	info    Info
 	hanging bool // the end was asked for on our side
+	// dismissed says that somebody here wanted the call gone, not that it
+	// failed: it is not listed any more, however it ends.
+	dismissed bool
 	md      leg.Media
 }
 
@@ -139,11 +142,20 @@ func (c *call) ending() bool {
 	return c.hanging || c.info.Status.Final()
 }
 
+// listed says whether the call is to be found: until it is dismissed or has
+// ended well.
+func (c *call) listed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.dismissed && c.info.Status != Finish
+}
+
 // end asks the call to end; only the first cause counts. It does not wait.
 func (c *call) end(cause leg.Cause) {
 	c.endOnce.Do(func() {
 		c.mu.Lock()
 		c.hanging = true
+		c.dismissed = cause.Kind == leg.Normal
 		c.mu.Unlock()
 		c.endWith <- cause
 	})
@@ -151,8 +163,8 @@ func (c *call) end(cause leg.Cause) {
 
 // run is the call's goroutine.
 func (c *call) run() {
+	defer close(c.done) // after release: who waited for the end may use the names again
 	defer c.m.release(c)
-	defer close(c.done)
 	defer c.cancel()
 	defer c.stopTap()
 	defer func() {

@@ -30,6 +30,8 @@ type puppet struct {
 	events chan leg.Event
 	once   sync.Once
 
+	hangAs leg.Cause // what Hangup ends the leg with, if set
+
 	mu    sync.Mutex
 	hung  []leg.Cause
 	dtmf  []string
@@ -49,6 +51,9 @@ func (p *puppet) Hangup(_ context.Context, c leg.Cause) error {
 	p.mu.Lock()
 	p.hung = append(p.hung, c)
 	p.mu.Unlock()
+	if p.hangAs != (leg.Cause{}) {
+		c = p.hangAs
+	}
 	p.finish(leg.Event{Type: leg.Ended, Cause: c})
 	return nil
 }
@@ -329,6 +334,62 @@ func TestRefusedCallCanBeSeenForAWhile(t *testing.T) {
 		}
 		if err := r.m.Startup(t.Context(), request("c")); err != nil {
 			t.Errorf("callId cannot be used again: %v", err)
+		}
+	})
+}
+
+// A client that polls must never see 404 between a call's life and the time in
+// which its failure is listed.
+func TestFailedCallIsNeverLostFromSight(t *testing.T) {
+	for range 100 {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, nil)
+			defer r.stop()
+			r.m.Startup(t.Context(), request("c"))
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				for range 200 {
+					if got := r.m.Find(Filter{CallID: "c"}); len(got) != 1 {
+						t.Errorf("found %d calls", len(got))
+						return
+					}
+				}
+			})
+			r.phones.leg("c").finish(leg.Event{Type: leg.Ended, Cause: leg.Cause{Kind: leg.Rejected, Code: 480}})
+			wg.Wait()
+		})
+	}
+}
+
+func TestNamesAreFreeWhenTerminateReturns(t *testing.T) {
+	for range 100 {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, nil)
+			defer r.stop()
+			for range 5 {
+				if err := r.m.Startup(t.Context(), request("c")); err != nil {
+					t.Fatal(err)
+				}
+				if err := r.m.Terminate(t.Context(), "c"); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// The one who terminated a call does not want to see it fail.
+func TestTerminatedCallIsGoneHoweverItEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		defer r.stop()
+		r.m.Startup(t.Context(), request("c"))
+		p := r.phones.leg("c")
+		p.hangAs = leg.Cause{Kind: leg.RequestTimeout, Code: 408}
+		r.m.Terminate(t.Context(), "c")
+		synctest.Wait()
+		if got := r.m.Find(Filter{}); len(got) != 0 {
+			t.Errorf("found %+v", got)
 		}
 	})
 }

@@ -170,7 +170,7 @@ func (m *Manager) release(c *call) {
 			delete(m.failed, id)
 		}
 	}
-	if (info.Status == Failed || info.Status == Busy) && len(m.failed) < 10000 {
+	if c.listed() && (info.Status == Failed || info.Status == Busy) && len(m.failed) < 10000 {
 		m.failed[info.CallID] = failedCall{info, now.Add(m.d.FailedLinger)}
 	}
 	m.mu.Unlock()
@@ -196,10 +196,7 @@ func (m *Manager) Find(f Filter) []Info {
 	m.mu.Unlock()
 	sort.Slice(l, func(i, j int) bool { return l[i].created.Before(l[j].created) })
 	for _, c := range l {
-		if c.ending() {
-			continue
-		}
-		if info := c.Info(); f.match(info) {
+		if info := c.Info(); c.listed() && f.match(info) {
 			infos = append(infos, info)
 		}
 	}

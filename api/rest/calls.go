@@ -201,6 +201,8 @@ type callObject struct {
 	IsMSRP           bool              `json:"isMsrp"`
 	Target           *string           `json:"target"`
 	HoldForTransfer  bool              `json:"holdForTransfer"`
+	// Cause is an addition: why a call that is still listed has failed.
+	Cause string `json:"cause,omitempty"`
 }
 
 func newCallObject(i calls.Info) callObject {
@@ -210,6 +212,9 @@ func newCallObject(i calls.Info) callObject {
 		Caller: null(i.Caller), Callee: null(i.Callee), HasAudio: i.HasAudio, HasVideo: i.HasVideo, SDP: null(i.SDP),
 		VisibleName: null(i.VisibleName), InviteParameters: i.InviteParameters, MediaProvider: null(i.MediaProvider),
 		Target: null(i.Target), HoldForTransfer: i.HoldForTransfer}
+	if i.Status == calls.Failed || i.Status == calls.Busy {
+		o.Cause = i.Cause.Text
+	}
 	if o.Custom == nil {
 		o.Custom = map[string]any{}
 	}
