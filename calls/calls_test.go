@@ -362,20 +362,27 @@ func TestFailedCallIsNeverLostFromSight(t *testing.T) {
 }
 
 func TestNamesAreFreeWhenTerminateReturns(t *testing.T) {
-	for range 100 {
-		synctest.Test(t, func(t *testing.T) {
-			r := newRig(t, nil)
-			defer r.stop()
-			for range 5 {
-				if err := r.m.Startup(t.Context(), request("c")); err != nil {
-					t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		defer r.stop()
+		var wg sync.WaitGroup
+		for i := range 50 { // many at once, so that goroutines get in each other's way
+			wg.Go(func() {
+				id := fmt.Sprint("c", i)
+				for range 100 {
+					if err := r.m.Startup(t.Context(), request(id)); err != nil {
+						t.Error(err)
+						return
+					}
+					if err := r.m.Terminate(t.Context(), id); err != nil {
+						t.Error(err)
+						return
+					}
 				}
-				if err := r.m.Terminate(t.Context(), "c"); err != nil {
-					t.Fatal(err)
-				}
-			}
-		})
-	}
+			})
+		}
+		wg.Wait()
+	})
 }
 
 // The one who terminated a call does not want to see it fail.
