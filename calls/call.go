@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"lineout/api/fault"
+	"lineout/api/mask"
 	"lineout/calls/leg"
 	"lineout/pipeline"
 )
@@ -42,7 +43,7 @@ type call struct {
 	// dismissed says that somebody here wanted the call gone, not that it
 	// failed: it is not listed any more, however it ends.
 	dismissed bool
-	md      leg.Media
+	md        leg.Media
 }
 
 func newCall(m *Manager, r Request) *call {
@@ -58,7 +59,7 @@ func newCall(m *Manager, r Request) *call {
 		log: m.d.Log.With("call", r.CallID)}
 	c.ctx, c.cancel = context.WithCancel(m.ctx)
 	c.info = Info{Custom: r.Custom, NodeID: m.d.NodeID, AppKey: r.AppKey, CallID: r.CallID, Status: Pending,
-		RTMPURL: maskURL(r.RTMPURL), RTMPStream: r.RTMPStream, StreamName: r.ToStream,
+		RTMPURL: mask.URL(r.RTMPURL), rtmpURL: r.RTMPURL, RTMPStream: r.RTMPStream, StreamName: r.ToStream,
 		Caller: caller, Callee: r.Callee, HasAudio: r.HasAudio, HasVideo: r.HasVideo,
 		VisibleName: visible, MediaProvider: "Flash"}
 	if r.RTMPURL != "" {

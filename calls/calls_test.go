@@ -561,7 +561,7 @@ func TestRTMPStatusFollowsThePush(t *testing.T) {
 		}
 		synctest.Wait()
 		i := r.m.Find(Filter{})[0]
-		if i.RTMPStreamStatus != RTMPWait || i.RTMPURL != "rtmp://***:***@h/live?key=streamkey" {
+		if i.RTMPStreamStatus != RTMPWait || i.RTMPURL != "rtmp://***:***@h/live?key=***" {
 			t.Errorf("info %+v", i)
 		}
 		for _, url := range []string{q.RTMPURL, i.RTMPURL} { // as it was given, and as it is listed

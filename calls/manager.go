@@ -180,7 +180,6 @@ func (m *Manager) release(c *call) {
 // Find lists the calls that match, oldest first. A call that was terminated
 // is not listed; one that failed is for FailedLinger.
 func (m *Manager) Find(f Filter) []Info {
-	f.RTMPURL = maskURL(f.RTMPURL) // as it is listed
 	m.mu.Lock()
 	var l []*call
 	for _, c := range m.calls {
@@ -205,7 +204,7 @@ func (m *Manager) Find(f Filter) []Info {
 
 func (f Filter) match(i Info) bool {
 	return (f.CallID == "" || f.CallID == i.CallID) && (f.Callee == "" || f.Callee == i.Callee) &&
-		(f.RTMPURL == "" || f.RTMPURL == i.RTMPURL) && (f.Status == "" || f.Status == string(i.Status)) &&
+		(f.RTMPURL == "" || f.RTMPURL == i.rtmpURL || f.RTMPURL == i.RTMPURL) && (f.Status == "" || f.Status == string(i.Status)) &&
 		(f.StreamName == "" || f.StreamName == i.StreamName)
 }
 

@@ -73,7 +73,7 @@ type Info struct {
 	Incoming         bool
 	Status           Status
 	SIPStatus        int
-	RTMPURL          string // as given, with user and password masked
+	RTMPURL          string // as given, with user, password and query values masked
 	RTMPStream       string
 	StreamName       string
 	RTMPStreamStatus string
@@ -87,7 +87,8 @@ type Info struct {
 	Target           string
 	HoldForTransfer  bool
 	// Cause is set once the call is over.
-	Cause leg.Cause
+	Cause   leg.Cause
+	rtmpURL string // as given: two targets may differ in their keys only
 	// MediaSessionID is the id of the call's stream.
 	MediaSessionID string
 }

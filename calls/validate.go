@@ -92,20 +92,3 @@ func notCallID(c rune) bool {
 }
 
 func control(c rune) bool { return c < 0x20 || c == 0x7f }
-
-// maskURL hides user and password of an address for listings.
-func maskURL(raw string) string {
-	scheme, rest, ok := strings.Cut(raw, "://")
-	if !ok {
-		return raw
-	}
-	authority := rest
-	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
-		authority = rest[:end]
-	}
-	at := strings.LastIndexByte(authority, '@')
-	if at < 0 {
-		return raw
-	}
-	return scheme + "://***:***@" + rest[at+1:]
-}

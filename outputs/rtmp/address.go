@@ -187,22 +187,3 @@ func (a *address) clean(s string) string {
 	}
 	return s
 }
-
-// maskCredentials is rtmpUrl as API answers show it: as given, but without
-// user and password.
-func maskCredentials(raw string) string {
-	i := strings.Index(raw, "://")
-	if i < 0 {
-		return raw
-	}
-	rest := raw[i+3:]
-	end := strings.IndexAny(rest, "/?#")
-	if end < 0 {
-		end = len(rest)
-	}
-	at := strings.LastIndexByte(rest[:end], '@')
-	if at < 0 {
-		return raw
-	}
-	return raw[:i+3] + "***:***@" + rest[at+1:]
-}

@@ -1,6 +1,7 @@
 package rtmp
 
 import (
+	"lineout/api/mask"
 	"strings"
 	"testing"
 )
@@ -80,7 +81,7 @@ func TestSecretsStayInside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := a.String() + a.tcURL + a.clean("Publish of KEY-1234?sig=topsecret by passw0rd\r\nrefused: KEY-1234") + maskCredentials("rtmp://name:passw0rd@h/live")
+	text := a.String() + a.tcURL + a.clean("Publish of KEY-1234?sig=topsecret by passw0rd\r\nrefused: KEY-1234") + mask.URL("rtmp://name:passw0rd@h/live")
 	b, err := parseAddress("rtmp://h/live?token=topsecret", "rtmp_s", false)
 	if err != nil {
 		t.Fatal(err)
@@ -150,6 +151,6 @@ func FuzzParseAddress(f *testing.F) {
 		if !full && (err != nil || again.key() != a.key()) {
 			t.Errorf("%q: tcUrl %q is read as %+v, %v", raw, a.tcURL, again, err)
 		}
-		maskCredentials(raw)
+		mask.URL(raw)
 	})
 }

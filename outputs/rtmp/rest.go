@@ -9,6 +9,7 @@ import (
 
 	"lineout/api/fault"
 	"lineout/api/loose"
+	"lineout/api/mask"
 	"lineout/outputs"
 )
 
@@ -32,7 +33,7 @@ func (o *Output) Methods() map[string]outputs.Method {
 type Transponder struct {
 	MediaSessionID string   `json:"mediaSessionId"`
 	StreamName     string   `json:"streamName"`
-	RTMPURL        string   `json:"rtmpUrl"` // as given, user and password masked
+	RTMPURL        string   `json:"rtmpUrl"` // as given, secrets masked
 	Width          int      `json:"width"`
 	Height         int      `json:"height"`
 	Muted          bool     `json:"muted"`
@@ -43,9 +44,19 @@ type Transponder struct {
 func (p *Push) transponder() Transponder {
 	w, h := p.size()
 	return Transponder{
-		MediaSessionID: p.id, StreamName: p.Name(), RTMPURL: maskCredentials(strings.TrimSpace(p.target.URL)),
+		MediaSessionID: p.id, StreamName: p.Name(), RTMPURL: p.shownURL(),
 		Width: w, Height: h, Muted: p.Muted(),
 	}
+}
+
+// shownURL is the push's address as answers show it. With a full URL the last
+// path segment is the stream's key.
+func (p *Push) shownURL() string {
+	raw := strings.TrimSpace(p.target.URL)
+	if p.addr.full {
+		return mask.KeyedURL(raw)
+	}
+	return mask.URL(raw)
 }
 
 // startOptions are the options of /push/startup. Pages send an object; what
@@ -158,7 +169,7 @@ func (p *Push) named(name string) bool {
 // goesTo matches a URL that means the same place; "" matches all.
 func (p *Push) goesTo(raw string) bool {
 	raw = strings.TrimSpace(raw)
-	if raw == "" || raw == p.target.URL || raw == maskCredentials(p.target.URL) {
+	if raw == "" || raw == p.target.URL || raw == p.shownURL() {
 		return true
 	}
 	a, err := parseAddress(raw, p.addr.name, p.addr.full)
