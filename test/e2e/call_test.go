@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"net/url"
@@ -53,13 +54,13 @@ func TestCall(t *testing.T) {
 			// The offset in a browser is measured with nothing else on the machine's few cores: a late browser buffers more sound.
 			t.Run("websdk", func(t *testing.T) {
 				p := openSDKPlayer(t, browser, pages, srv, stream)
-				checkStep(t, watch(t, p, 25*time.Second, c.codec, picture), picture)
+				checkStep(t, watch(t, p, srv, stream, 25*time.Second, c.codec, picture), picture)
 			})
 			t.Run("outputs", func(t *testing.T) {
 				t.Run("player", func(t *testing.T) {
 					t.Parallel()
 					p := browser.Open(t, srv.URL("/player?stream="+stream))
-					watch(t, p, 10*time.Second, c.codec, picture)
+					watch(t, p, srv, stream, 10*time.Second, c.codec, picture)
 					p.Resize(t, 390, 844)
 					p.Screenshot(t, "phone-size")
 				})
@@ -131,16 +132,18 @@ func openSDKPlayer(t *testing.T, b *peers.Browser, pages string, srv *peers.Line
 }
 
 // watch watches a WebRTC player for a time and judges whether all of sound and picture arrive.
-func watch(t *testing.T, p *peers.Page, span time.Duration, codec string, picture bool) *peers.View {
+func watch(t *testing.T, p *peers.Page, srv *peers.Lineout, stream string, span time.Duration, codec string, picture bool) *peers.View {
 	t.Helper()
 	flowing := "__probe.report().then(r => r.rtp.some(s => s.kind === 'audio' && s.packetsReceived > 20))"
 	if picture {
 		flowing = "__probe.report().then(r => r.rtp.some(s => s.framesDecoded > 10))"
 	}
 	p.WaitFor(t, flowing, 20*time.Second)
+	sent := -pictures(t, srv, stream)
 	before := p.View(t)
 	p.WaitFor(t, fmt.Sprintf("__probe.report().then(r => r.seconds >= %f)", before.Seconds+span.Seconds()), span+20*time.Second)
 	after := p.View(t)
+	sent += pictures(t, srv, stream)
 	p.Screenshot(t, "playing")
 	seconds := after.Seconds - before.Seconds
 	t.Logf("WebRTC playback: %v", after)
@@ -161,7 +164,9 @@ func watch(t *testing.T, p *peers.Page, span time.Duration, codec string, pictur
 	if v.Codec != "video/H264" {
 		t.Errorf("video arrives as %s, want H264 unchanged", v.Codec)
 	}
-	sent := media.FPS * seconds
+	if sent < 0.8*media.FPS*seconds {
+		t.Errorf("the phone sent %.0f frames in %.1f s: the machine is too busy for this test to show anything", sent, seconds)
+	}
 	if decoded := float64(v.FramesDecoded - before.Stream("video").FramesDecoded); decoded < 0.95*sent {
 		t.Errorf("%v frames decoded of %.0f sent in %.1f s, want 95 %%", decoded, sent, seconds)
 	}
@@ -171,20 +176,39 @@ func watch(t *testing.T, p *peers.Page, span time.Duration, codec string, pictur
 	return after
 }
 
-// checkStep fails the test unless the browser shows sound and picture in step.
-// Chromium begins with a larger buffer for sound than for picture and then moves
-// the picture to the sound by the sender reports, some milliseconds each second,
-// for half a minute; and when the machine stalls it buffers more sound and begins
-// anew. So what counts is what it reaches for five seconds.
+// checkStep fails the test unless the browser shows sound and picture in step,
+// by the median of the whole run.
 func checkStep(t *testing.T, v *peers.View, picture bool) {
 	t.Helper()
 	switch m := v.Playing(); {
 	case !picture:
 	case m.Sync == nil:
 		t.Errorf("no offset of sound and picture could be measured: %v", v)
-	case math.Abs(m.Sync.SettledMillis) > maxOffset+browserError:
-		t.Errorf("offset of sound and picture is %v ms at best, want at most %d (and the browser's error of %d) either way", m.Sync.SettledMillis, maxOffset, browserError)
+	case math.Abs(m.Sync.MedianMillis) > maxOffset+browserError:
+		t.Errorf("median offset of sound and picture is %v ms, want at most %d (and the browser's error of %d) either way", m.Sync.MedianMillis, maxOffset, browserError)
 	}
+}
+
+// pictures counts the frames of a stream's picture so far: what the phone, which
+// leaves some out when the machine is busy, has really sent.
+func pictures(t *testing.T, srv *peers.Lineout, stream string) float64 {
+	t.Helper()
+	var g struct {
+		Tracks []struct {
+			ID     string  `json:"id"`
+			Frames float64 `json:"frames"`
+		} `json:"tracks"`
+	}
+	_, text := srv.Get(t, "/debug/graph/"+stream)
+	if err := json.Unmarshal([]byte(text), &g); err != nil {
+		t.Fatalf("graph of %s: %v: %s", stream, err, text)
+	}
+	for _, tr := range g.Tracks {
+		if tr.ID == "video" {
+			return tr.Frames
+		}
+	}
+	return 0
 }
 
 // checkTracks: H.264 with AAC, in step; for a call without video, AAC only.

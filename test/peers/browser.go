@@ -242,11 +242,18 @@ type ViewMedia struct {
 // late. The browser tells when a frame is shown only to one screen refresh, so
 // single values err by up to 55 ms and the median by up to 25 ms.
 type ViewSync struct {
-	Pairs         int     `json:"pairs"`
-	MedianMillis  float64 `json:"medianMillis"`
-	SettledMillis float64 `json:"settledMillis"` // the median of five in a row that is nearest to zero: where lip-sync has been
-	MinMillis     float64 `json:"minMillis"`
-	MaxMillis     float64 `json:"maxMillis"`
+	Pairs        int     `json:"pairs"`
+	MedianMillis float64 `json:"medianMillis"`
+	MinMillis    float64 `json:"minMillis"`
+	MaxMillis    float64 `json:"maxMillis"`
+}
+
+// String is for logs.
+func (s *ViewSync) String() string {
+	if s == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%.0f ms (%.0f to %.0f, %d pairs)", s.MedianMillis, s.MinMillis, s.MaxMillis, s.Pairs)
 }
 
 // ViewStream is one received RTP stream by the statistics of WebRTC (W3C webrtc-stats, inbound-rtp).

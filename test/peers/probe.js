@@ -138,17 +138,7 @@
     // The 1500 Hz beeps, one in five seconds, say which second is meant.
     const coarse = median(known.filter(([, sec]) => sec % 5 === 0).map(([t]) => pair(t, 1500, 0, 2500)).filter(o => o !== null));
     const off = known.map(([t, sec]) => pair(t, sec % 5 === 0 ? 1500 : 1000, coarse ?? 0, coarse === null ? 500 : 450)).filter(o => o !== null);
-    return off.length ? { pairs: off.length, medianMillis: round(median(off)), settledMillis: settled(off), minMillis: round(Math.min(...off)), maxMillis: round(Math.max(...off)) } : null;
-  }
-
-  // The median of the five offsets in a row that is nearest to zero.
-  function settled(off) {
-    let best = round(median(off));
-    for (let i = 0; i + 5 <= off.length; i++) {
-      const m = round(median(off.slice(i, i + 5)));
-      if (Math.abs(m) < Math.abs(best)) best = m;
-    }
-    return best;
+    return off.length ? { pairs: off.length, medianMillis: round(median(off)), minMillis: round(Math.min(...off)), maxMillis: round(Math.max(...off)) } : null;
   }
 
   function media(el, s) {
