@@ -6,6 +6,7 @@ package codecs
 
 import (
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/pion/rtp"
@@ -75,6 +76,8 @@ type Options struct {
 	Bitrate int
 	// SampleRate (Hz) and Channels ask for an output form.
 	SampleRate, Channels int
+	// Log is for what an operator must know of a conversion; nil for nothing.
+	Log *slog.Logger
 }
 
 // Conversion turns the frames of one track into those of another codec. One

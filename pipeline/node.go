@@ -47,7 +47,8 @@ var nodePolicy = Policy{MaxDelay: 10 * time.Second, MaxBytes: 32 << 20}
 
 func newNode(s *Stream, l *lane, c *codecs.Converter) (*node, error) {
 	in := l.track
-	conv, err := c.New(in, codecs.Options{})
+	log := s.log.With("conversion", fmt.Sprintf("%s→%s", c.From, c.To))
+	conv, err := c.New(in, codecs.Options{Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("start conversion %s→%s: %w", c.From, c.To, err)
 	}
@@ -55,8 +56,7 @@ func newNode(s *Stream, l *lane, c *codecs.Converter) (*node, error) {
 	n := &node{name: fmt.Sprintf("%s→%s", c.From, c.To), queue: newQueue(nodePolicy), conv: conv,
 		out: &media.Track{ID: in.ID, Kind: in.Kind, Codec: c.To, ClockRate: c.ClockRate, Channels: c.Channels,
 			RequestKeyframe: in.RequestKeyframe},
-		log: s.log.With("conversion", fmt.Sprintf("%s→%s", c.From, c.To)),
-		ctx: ctx, cancel: cancel, done: make(chan struct{})}
+		log: log, ctx: ctx, cancel: cancel, done: make(chan struct{})}
 	n.queue.onDrop = func(bool) { in.AskKeyframe() }
 	return n, nil
 }

@@ -12,6 +12,7 @@ import (
 	"lineout/api/rest"
 	"lineout/api/ws"
 	"lineout/calls/sip"
+	"lineout/codecs/ffmpeg"
 	"lineout/pipeline/rtpin"
 )
 
@@ -84,6 +85,7 @@ type Settings struct {
 	Server  Config
 	SIP     sip.Config
 	RTPIn   rtpin.Config
+	FFmpeg  ffmpeg.Config
 	REST    rest.Config
 	WS      ws.Config
 	// Outputs holds one settings struct per line of the output table.
@@ -101,5 +103,5 @@ func NewSettings(version string) *Settings {
 
 // Sections lists the structs to fill, in the order of the documentation.
 func (s *Settings) Sections() []any {
-	return append([]any{&s.Server, &s.REST, &s.WS, &s.SIP, &s.RTPIn}, s.Outputs...)
+	return append([]any{&s.Server, &s.REST, &s.WS, &s.SIP, &s.RTPIn, &s.FFmpeg}, s.Outputs...)
 }

@@ -1,9 +1,13 @@
 package server
 
 import (
+	"context"
+	"log/slog"
+
 	"lineout/codecs"
 	"lineout/codecs/aac"
 	"lineout/codecs/convert"
+	"lineout/codecs/ffmpeg"
 	"lineout/codecs/g711"
 	"lineout/codecs/g722"
 	"lineout/codecs/h264"
@@ -16,8 +20,9 @@ import (
 	"lineout/recorder"
 )
 
-// codecTable is where a codec is added: one line.
-func codecTable() *codecs.Table {
+// codecTable is where a codec is added: one line. Conversions of video are
+// those the ffmpeg of this machine can do.
+func codecTable(c ffmpeg.Config, log *slog.Logger) *codecs.Table {
 	return codecs.NewTable([]codecs.Codec{
 		h264.Codec,
 		vp8.Codec,
@@ -26,7 +31,7 @@ func codecTable() *codecs.Table {
 		g711.CodecPCMU,
 		g722.Codec,
 		aac.Codec,
-	}, convert.All())
+	}, append(convert.All(), ffmpeg.Converters(context.Background(), c, log)...))
 }
 
 // outputKinds is where an output is added: one line.

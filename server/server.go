@@ -67,7 +67,7 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 			s.giveBack()
 		}
 	}()
-	table := codecTable()
+	table := codecTable(settings.FFmpeg, log)
 	s.hub = pipeline.NewHub(pipeline.HubConfig{Codecs: table, Log: log, FlushTimeout: settings.Server.ShutdownTimeout * 2 / 3})
 	env := outputs.Env{Streams: s.hub, Codecs: table, Log: log}
 	for i, k := range outputKinds() {
