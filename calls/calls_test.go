@@ -72,8 +72,9 @@ func (p *puppet) hangups() int {
 type puppetMedia struct {
 	tracks []leg.TrackInfo
 	in     chan leg.Packet
+	stats  []leg.Stats
 	mu     sync.Mutex
-	asked  int
+	asked  []time.Time
 }
 
 func (m *puppetMedia) Tracks() []leg.TrackInfo { return m.tracks }
@@ -90,10 +91,10 @@ func (m *puppetMedia) Run(ctx context.Context, recv func(leg.Packet)) error {
 func (m *puppetMedia) RequestKeyframe() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.asked++
+	m.asked = append(m.asked, time.Now())
 }
 func (m *puppetMedia) WriteRTP(media.Kind, *rtp.Header, []byte) error { return nil }
-func (m *puppetMedia) Stats() []leg.Stats                             { return nil }
+func (m *puppetMedia) Stats() []leg.Stats                             { return m.stats }
 
 func audioOnly() *puppetMedia {
 	return &puppetMedia{in: make(chan leg.Packet, 100), tracks: []leg.TrackInfo{{Kind: media.Audio, Receive: true,

@@ -21,10 +21,13 @@ const (
 	// buffer then treats it as lost.
 	tapQueue = 2048
 	// keyframeGap is the shortest time between two requests for a key frame,
-	// keyframeAgain the wait after which an unanswered one is repeated, and
-	// keyframeTries how often.
+	// and what is waited at first before one is repeated; keyframeMost is the
+	// longest such wait, and keyframeTries how often a request is sent.
+	//
+	// Requests do get lost in healthy calls: baresip forgets one that comes while
+	// it encodes a picture, which on a busy machine is most of the time.
 	keyframeGap   = 300 * time.Millisecond
-	keyframeAgain = time.Second
+	keyframeMost  = time.Second
 	keyframeTries = 10
 )
 
@@ -45,7 +48,9 @@ type tap struct {
 	wantKey atomic.Bool   // somebody asked for a key frame
 	wake    chan struct{} // capacity 1
 	askedAt time.Time
+	firstAt time.Time // of the requests since the last key frame
 	tries   int
+	answer  time.Duration // how long this party usually takes to answer, 0 if unknown
 
 	cancel  context.CancelFunc
 	done    chan struct{}
@@ -84,7 +89,9 @@ func (c *call) startTap(md leg.Media) error {
 	c.stream.SetReady()
 	ctx, cancel := context.WithCancel(c.ctx)
 	t.cancel = cancel
-	c.tap = t
+	c.mu.Lock()
+	c.tap = t // written here only: the call's goroutine reads it without the lock
+	c.mu.Unlock()
 	go t.run(ctx)
 	return nil
 }
@@ -301,10 +308,37 @@ func (t *tap) take(p leg.Packet) {
 
 func (t *tap) emit(f *media.Frame) {
 	if f.Key && f.Track.Kind == media.Video {
-		t.wantKey.Store(false)
-		t.tries = 0
+		t.keyframe(time.Now())
 	}
 	t.stream.Write(f)
+}
+
+// keyframe ends a request. What one took counts from its first sending, so that
+// a party that needs longer than the first wait is found to be slow, not deaf.
+func (t *tap) keyframe(now time.Time) {
+	if t.tries > 0 {
+		took := now.Sub(t.firstAt)
+		if t.answer == 0 {
+			t.answer = took
+		}
+		t.answer += (took - t.answer) / 4
+	}
+	t.wantKey.Store(false)
+	t.tries = 0
+}
+
+// keyframeWait is the time from the newest request to the next. Repeats follow
+// each other ever more slowly: a large picture on a thin line must not be asked
+// for again while it is coming.
+func (t *tap) keyframeWait() time.Duration {
+	if t.tries == 0 {
+		return keyframeGap
+	}
+	wait := min(max(2*t.answer, keyframeGap), keyframeMost)
+	for i := 1; i < t.tries && wait < keyframeMost; i++ {
+		wait *= 2
+	}
+	return min(wait, keyframeMost)
 }
 
 // askKeyframe sends the request that is due and returns when to look again.
@@ -312,11 +346,7 @@ func (t *tap) askKeyframe(now, next time.Time) time.Time {
 	if !t.wantKey.Load() {
 		return next
 	}
-	wait := keyframeGap
-	if t.tries > 0 {
-		wait = keyframeAgain
-	}
-	at := t.askedAt.Add(wait)
+	at := t.askedAt.Add(t.keyframeWait())
 	if !now.Before(at) {
 		if t.tries++; t.tries > keyframeTries {
 			t.log.Warn("the other party sends no key frame although asked", "times", keyframeTries)
@@ -324,9 +354,12 @@ func (t *tap) askKeyframe(now, next time.Time) time.Time {
 			t.tries = 0
 			return next
 		}
+		if t.tries == 1 {
+			t.firstAt = now
+		}
 		t.askedAt = now
 		t.md.RequestKeyframe()
-		at = now.Add(keyframeAgain)
+		at = now.Add(t.keyframeWait())
 	}
 	if next.IsZero() || at.Before(next) {
 		return at
