@@ -131,12 +131,6 @@ func (c *call) Info() Info {
 	return c.info
 }
 
-func (c *call) media() leg.Media {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.md
-}
-
 func (c *call) ending() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -289,20 +289,3 @@ func (m *Manager) Counts() Counts {
 	}
 	return n
 }
-
-// Media lists the RTP counters of each call, by call id.
-func (m *Manager) Media() map[string][]leg.Stats {
-	m.mu.Lock()
-	l := make([]*call, 0, len(m.calls))
-	for _, c := range m.calls {
-		l = append(l, c)
-	}
-	m.mu.Unlock()
-	out := map[string][]leg.Stats{}
-	for _, c := range l {
-		if md := c.media(); md != nil {
-			out[c.req.CallID] = md.Stats()
-		}
-	}
-	return out
-}

@@ -67,19 +67,54 @@ func (s *Server) metrics() []outputs.Metric {
 		out = append(out, outputs.Metric{Name: "lineout_calls", Help: "Calls now, by status.",
 			Labels: map[string]string{"status": string(st)}, Value: float64(n.ByStatus[st])})
 	}
-	for id, list := range s.calls.Media() {
-		for _, m := range list {
-			l := map[string]string{"call": id, "kind": m.Kind.String()}
-			out = append(out,
-				outputs.Metric{Name: "lineout_rtp_packets_received_total", Help: "RTP packets accepted, per running call.", Labels: l, Value: float64(m.PacketsReceived)},
-				outputs.Metric{Name: "lineout_rtp_bytes_received_total", Help: "RTP payload bytes accepted, per running call.", Labels: l, Value: float64(m.BytesReceived)},
-				outputs.Metric{Name: "lineout_rtp_packets_lost", Help: "RTP packets lost (RFC 3550 appendix A.3), per running call.", Labels: l, Value: float64(m.PacketsLost)},
-				outputs.Metric{Name: "lineout_rtp_packets_rejected_total", Help: "Packets from a source that is not the call's, per running call.", Labels: l, Value: float64(m.PacketsRejected)},
-				outputs.Metric{Name: "lineout_rtp_jitter_seconds", Help: "Interarrival jitter (RFC 3550 section 6.4.1), per running call.", Labels: l, Value: m.JitterMS / 1000},
-				outputs.Metric{Name: "lineout_keyframe_requests_total", Help: "Key frames asked for, per running call.", Labels: l, Value: float64(m.KeyframeRequests)})
-		}
+	for _, st := range s.calls.AllStats() {
+		out = append(out, callMetrics(st)...)
 	}
 	return append(out, s.streamMetrics()...)
+}
+
+// callMetrics are those of one running call. They go with it.
+func callMetrics(st calls.Stats) []outputs.Metric {
+	var out []outputs.Metric
+	l := map[string]string{"call": st.CallID}
+	add := func(name, help string, v float64) {
+		out = append(out, outputs.Metric{Name: "lineout_" + name, Help: help + ", per running call.", Labels: l, Value: v})
+	}
+	if len(st.Tracks) > 0 {
+		add("av_correction_seconds", "What sender reports add to the picture's offset over arrival times", st.Sync.Correction.Seconds())
+		add("av_error_seconds", "How far the picture is from where it should be; positive: it has to come later", st.Sync.Error.Seconds())
+		add("av_jumps_total", "Corrections of the picture's offset too large for small steps", float64(st.Sync.Jumps))
+		add("sender_drift_ppm", "The other party's clock against its sound samples, in parts per million", st.Sync.DriftPPM)
+		add("rtp_queue_dropped_total", "Packets that came faster than they could be taken", float64(st.QueueDropped))
+	}
+	for _, t := range st.Tracks {
+		l = map[string]string{"call": st.CallID, "kind": t.Kind.String()}
+		add("rtp_packets_received_total", "RTP packets accepted", float64(t.Transport.PacketsReceived))
+		add("rtp_bytes_received_total", "RTP payload bytes accepted", float64(t.Transport.BytesReceived))
+		add("rtp_packets_sent_total", "RTP packets sent", float64(t.Transport.PacketsSent))
+		add("rtp_packets_lost", "RTP packets lost (RFC 3550 appendix A.3)", float64(t.Transport.PacketsLost))
+		add("rtp_packets_missing_total", "RTP packets that were not there when their turn came", float64(t.Input.Lost))
+		add("rtp_packets_late_total", "RTP packets that came after their turn", float64(t.Input.Late))
+		add("rtp_packets_reordered_total", "RTP packets that were overtaken but in time", float64(t.Input.Reordered))
+		add("rtp_packets_duplicate_total", "RTP packets that came twice", float64(t.Input.Duplicates))
+		add("rtp_packets_rejected_total", "Packets from a source that is not the call's", float64(t.Transport.PacketsRejected))
+		add("rtp_jitter_seconds", "Interarrival jitter (RFC 3550 section 6.4.1)", t.Transport.JitterMS/1000)
+		add("frames_received_total", "Frames handed on to the stream", float64(t.Frames))
+		add("frames_damaged_total", "Frames that missed packets", float64(t.Input.Damaged))
+		add("frames_dropped_total", "Whole frames that could not be decoded for want of a key frame", float64(t.Input.Dropped))
+		add("frames_filler_total", "Generated frames", float64(t.Input.Filler))
+		add("keyframe_requests_total", "Key frames asked for", float64(t.Transport.KeyframeRequests))
+		if t.SinceLast >= 0 {
+			add("rtp_silent_seconds", "Time since the newest RTP packet", t.SinceLast.Seconds())
+		}
+		if t.Kind == media.Video {
+			add("keyframes_received_total", "Key frames handed on to the stream", float64(t.Keyframes))
+		}
+		if t.MOS > 0 {
+			add("call_mos", "Mean opinion score of the sound, estimated by the E-model of ITU-T G.107", t.MOS)
+		}
+	}
+	return out
 }
 
 func (s *Server) streamMetrics() []outputs.Metric {

@@ -19,6 +19,8 @@ type Calls interface {
 	Terminate(ctx context.Context, callID string) error
 	// SendDTMF sends digits of 0-9 * # A-D; how is RFC2833, INFO or INFO_RELAY.
 	SendDTMF(ctx context.Context, callID, digits, how string) error
+	// Stats measures a call that has not ended.
+	Stats(callID string) (calls.Stats, error)
 }
 
 func (a *API) callMethods() map[string]outputs.Method {
@@ -28,6 +30,7 @@ func (a *API) callMethods() map[string]outputs.Method {
 		"call/find_all":  a.callFindAll,
 		"call/terminate": a.callTerminate,
 		"call/send_dtmf": a.callSendDTMF,
+		"call/stats":     a.callStats,
 	}
 }
 

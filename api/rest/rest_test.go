@@ -30,6 +30,7 @@ type fakeCalls struct {
 	started map[string]calls.Request
 	infos   []calls.Info
 	dtmf    []string
+	stats   map[string]calls.Stats
 }
 
 func (f *fakeCalls) Startup(_ context.Context, r calls.Request) error {
@@ -71,6 +72,13 @@ func (f *fakeCalls) SendDTMF(_ context.Context, id, digits, how string) error {
 	}
 	f.dtmf = append(f.dtmf, digits+" "+how)
 	return nil
+}
+
+func (f *fakeCalls) Stats(id string) (calls.Stats, error) {
+	if s, ok := f.stats[id]; ok {
+		return s, nil
+	}
+	return calls.Stats{}, fault.New(fault.NotFound, "there is no call with callId %q", id)
 }
 
 // box is an output that brings one method of each kind.
@@ -241,7 +249,7 @@ func TestErrorBodies(t *testing.T) {
 // Every method meets the same bad requests.
 func TestEveryMethodRefusesBadBodies(t *testing.T) {
 	a := newAPI(t, Config{}, nil, nil)
-	require.Len(t, a.Methods(), 5+3+5+5)
+	require.Len(t, a.Methods(), 6+3+5+5)
 	for _, path := range a.Methods() {
 		require.Equal(t, 400, post(a, path, `{"callId":`).Code, path)
 		require.Equal(t, 400, post(a, path, `"text"`).Code, path)
@@ -258,6 +266,7 @@ func TestEveryMethodRefusesBadBodies(t *testing.T) {
 	for path, bodies := range map[string][]string{
 		"/rest-api/call/find":        {`{"callId":[]}`, `{"status":{}}`},
 		"/rest-api/call/terminate":   {`{}`, ``, `null`, `{"callId":null}`, `{"callId":""}`, `{"callId":[1]}`},
+		"/rest-api/call/stats":       {`{}`, `{"callId":{}}`},
 		"/rest-api/call/send_dtmf":   {`{}`, `{"callId":"1"}`, `{"callId":"1","dtmf":"x"}`, `{"callId":"1","dtmf":"1","type":"SMOKE"}`, `{"callId":"1","dtmf":"` + strings.Repeat("1", 65) + `"}`},
 		"/rest-api/stream/find":      {`{"name":{}}`, `{"published":"perhaps"}`, `{"mediaSessionIds":[{}]}`, `{"display":{}}`},
 		"/rest-api/stream/terminate": {`{"mediaSessionIds":{"a":1}}`, `{"published":[]}`},

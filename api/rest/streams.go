@@ -102,7 +102,7 @@ func (a *API) streams(f streamFilter) []found {
 	for _, s := range a.Streams.List() {
 		if o := a.published(s); f.match(&o) {
 			if metrics {
-				o.Metrics = sourceMetrics(s, &o)
+				o.Metrics = a.sourceMetrics(s, &o)
 			}
 			out = append(out, found{o, s.Close})
 		}
@@ -221,12 +221,19 @@ func (a *API) published(s *pipeline.Stream) streamObject {
 }
 
 // sourceMetrics are the numbers the console shows of a published stream.
-func sourceMetrics(s *pipeline.Stream, o *streamObject) map[string]float64 {
+func (a *API) sourceMetrics(s *pipeline.Stream, o *streamObject) map[string]float64 {
 	m := map[string]float64{"VIDEO_WIDTH": float64(o.Width), "VIDEO_HEIGHT": float64(o.Height), "VIDEO_RATE": 0, "VIDEO_FPS": 0,
 		"VIDEO_NACK": 0, "VIDEO_LOST": 0, "VIDEO_B_FRAMES": 0}
 	t := s.Track(media.Video)
 	if t == nil {
 		return m
+	}
+	if st, err := a.Calls.Stats(s.Meta().CallID); err == nil { // else the call is just ending
+		for _, x := range st.Tracks {
+			if x.Kind == media.Video {
+				m["VIDEO_LOST"] = float64(x.Input.Lost)
+			}
+		}
 	}
 	for _, l := range s.Graph().Tracks {
 		if l.ID == t.ID {
