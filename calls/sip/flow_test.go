@@ -138,22 +138,67 @@ func TestDigest407(t *testing.T) {
 	}
 }
 
+// TestFinalResponses: what an operator reads when a call is refused.
 func TestFinalResponses(t *testing.T) {
 	for _, c := range []struct {
 		code int
 		kind leg.CauseKind
-	}{{302, leg.Rejected}, {401, leg.Rejected}, {404, leg.Rejected}, {408, leg.RequestTimeout}, {480, leg.Rejected}, {486, leg.Busy}, {488, leg.NoCommonCodecs}, {503, leg.Rejected}, {600, leg.Busy}, {603, leg.Rejected}} {
+		text string
+	}{
+		{302, leg.Rejected, "the callee is to be called elsewhere, and redirection is not followed: 302 "},
+		{401, leg.Rejected, "cannot be answered"}, // without a challenge
+		{403, leg.Rejected, "the SIP server does not allow this call: 403 "},
+		{404, leg.Rejected, "the callee is not known at the SIP server: 404 "},
+		{408, leg.RequestTimeout, "the callee could not be reached in time: 408 "},
+		{480, leg.Rejected, "the callee cannot be reached now: 480 "},
+		{486, leg.Busy, "the callee is busy: 486 "},
+		{487, leg.Rejected, "the call was cancelled on its way: 487 "},
+		{488, leg.NoCommonCodecs, "the callee takes none of the offered codecs: 488 "},
+		{499, leg.Rejected, "the call was refused: 499 "},
+		{503, leg.Rejected, "the SIP server failed: 503 "},
+		{600, leg.Busy, "the callee is busy: 600 "},
+		{603, leg.Rejected, "the callee declined the call: 603 "},
+		{604, leg.Rejected, "the callee is not known at the SIP server: 604 "},
+	} {
 		t.Run(fmt.Sprint(c.code), func(t *testing.T) {
 			u, s := newUAS(t), start(t, nil)
 			call := s.dial(t, u.request())
 			u.answer(u.expect(sipmsg.INVITE), c.code, "")
 			u.expect(sipmsg.ACK)
 			e := call.wait(leg.Ended)
-			if e.Cause.Code != c.code || e.Cause.Kind != c.kind || e.Cause.Local || e.Cause.Text == "" {
-				t.Errorf("cause %+v", e.Cause)
+			if e.Cause.Code != c.code || e.Cause.Kind != c.kind || e.Cause.Local || !strings.Contains(e.Cause.Text, c.text) {
+				t.Errorf("cause %+v, want %q", e.Cause, c.text)
 			}
 		})
 	}
+}
+
+// TestRefusedLogin: a wrong password and a missing one.
+func TestRefusedLogin(t *testing.T) {
+	const challenge = `Proxy-Authenticate: Digest realm="x", nonce="n", algorithm=MD5`
+	t.Run("wrong password", func(t *testing.T) {
+		u, s := newUAS(t), start(t, nil)
+		c := s.dial(t, u.request())
+		for range 3 {
+			u.answer(u.expect(sipmsg.INVITE), 407, "", challenge)
+			u.expect(sipmsg.ACK)
+		}
+		if e := c.wait(leg.Ended); e.Cause.Kind != leg.Rejected || e.Cause.Code != 407 ||
+			!strings.Contains(e.Cause.Text, "the SIP server refused the login ann, its name or password is wrong: 407 ") {
+			t.Errorf("cause %+v", e.Cause)
+		}
+	})
+	t.Run("no password", func(t *testing.T) {
+		u, s := newUAS(t), start(t, nil)
+		q := u.request()
+		q.Password = ""
+		c := s.dial(t, q)
+		u.answer(u.expect(sipmsg.INVITE), 407, "", challenge)
+		u.expect(sipmsg.ACK)
+		if e := c.wait(leg.Ended); !strings.Contains(e.Cause.Text, "the SIP server wants a password and the call has none: 407 ") {
+			t.Errorf("cause %+v", e.Cause)
+		}
+	})
 }
 
 // TestCancelWaitsForProvisional: CANCEL is not sent before the peer was heard,
@@ -199,7 +244,7 @@ func TestTimeouts(t *testing.T) {
 	t.Run("no response", func(t *testing.T) {
 		u, s := newUAS(t), start(t, func(c *Config) { c.ResponseTimeout = 300 * time.Millisecond })
 		c := s.dial(t, u.request())
-		if e := c.wait(leg.Ended); e.Cause.Kind != leg.RequestTimeout || e.Cause.Code != 408 {
+		if e := c.wait(leg.Ended); e.Cause.Kind != leg.RequestTimeout || e.Cause.Code != 408 || !strings.HasSuffix(e.Cause.Text, "did not answer the INVITE within 300ms (sip_response_timeout)") {
 			t.Errorf("cause %+v", e.Cause)
 		}
 	})
@@ -210,7 +255,7 @@ func TestTimeouts(t *testing.T) {
 		u.answer(invite, 180, "")
 		u.answer(u.expect(sipmsg.CANCEL), 200, "")
 		u.answer(invite, 487, "")
-		if e := c.wait(leg.Ended); e.Cause.Kind != leg.RequestTimeout {
+		if e := c.wait(leg.Ended); e.Cause.Kind != leg.RequestTimeout || e.Cause.Text != "nobody answered within 300ms (sip_ringing_timeout)" {
 			t.Errorf("cause %+v", e.Cause)
 		}
 	})
@@ -222,7 +267,7 @@ func TestTimeouts(t *testing.T) {
 			t.Errorf("Reason: %v", h)
 		}
 		u.answer(bye, 200, "")
-		if e := c.wait(leg.Ended); e.Cause.Kind != leg.RTPActivity {
+		if e := c.wait(leg.Ended); e.Cause.Kind != leg.RTPActivity || e.Cause.Text != "no RTP came for 1s (rtp_activity_detecting)" {
 			t.Errorf("cause %+v", e.Cause)
 		}
 	})
@@ -235,7 +280,7 @@ func TestNoCommonCodec(t *testing.T) {
 	u.answer(u.expect(sipmsg.INVITE), 200, strings.Replace(u.sdp(), "RTP/AVP 8", "RTP/AVP 18", 1))
 	u.expect(sipmsg.ACK)
 	u.answer(u.expect(sipmsg.BYE), 200, "")
-	if e := c.wait(leg.Ended); e.Cause.Kind != leg.NoCommonCodecs {
+	if e := c.wait(leg.Ended); e.Cause.Kind != leg.NoCommonCodecs || e.Cause.Text != "the callee's answer has no codec in common with the offer" {
 		t.Errorf("cause %+v", e.Cause)
 	}
 }

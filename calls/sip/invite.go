@@ -114,7 +114,7 @@ func (d *dialog) registerFailed(err error) leg.Cause {
 		return d.failed(leg.Rejected, refused.code, "%v", err)
 	}
 	if errors.Is(err, sipmsg.ErrTransactionTimeout) || errors.Is(err, context.DeadlineExceeded) {
-		return d.failed(leg.RequestTimeout, 408, "%v", err)
+		return d.failed(leg.RequestTimeout, 408, "the SIP server did not answer the REGISTER of %s in time", d.party.login)
 	}
 	return d.failed(leg.Setup, 0, "%v", err)
 }
@@ -164,30 +164,6 @@ func (d *dialog) hungUp() bool {
 func (d *dialog) refusedLogin(challenge *sipmsg.Response, why error) leg.Cause {
 	c := d.failed(leg.Rejected, challenge.StatusCode, "the SIP server wants a login and cannot be answered: %v", why)
 	c.Local = d.hungUp()
-	return c
-}
-
-// rejected turns a final status into a cause.
-func (d *dialog) rejected(res *sipmsg.Response) leg.Cause {
-	if d.hungUp() {
-		return d.hangCause
-	}
-	code, reason := res.StatusCode, plain(res.Reason)
-	c := leg.Cause{Code: code, Kind: leg.Rejected}
-	switch {
-	case challenged(res):
-		c.Text = fmt.Sprintf("the SIP server refused the login %s: %d %s", d.party.user, code, reason)
-	case code == 486 || code == 600:
-		c.Kind, c.Text = leg.Busy, fmt.Sprintf("the callee is busy: %d %s", code, reason)
-	case code == 408:
-		c.Kind, c.Text = leg.RequestTimeout, fmt.Sprintf("the callee could not be reached in time: %d %s", code, reason)
-	case code == 488 || code == 606:
-		c.Kind, c.Text = leg.NoCommonCodecs, fmt.Sprintf("the callee takes none of the offered codecs: %d %s", code, reason)
-	case code < 400:
-		c.Text = fmt.Sprintf("the callee is to be called elsewhere, and redirection is not followed: %d %s", code, reason)
-	default:
-		c.Text = fmt.Sprintf("the call was refused: %d %s", code, reason)
-	}
 	return c
 }
 

@@ -211,10 +211,21 @@ func (r *registration) send(ctx context.Context, ask time.Duration) (time.Durati
 			ask = minExpires(res)
 			r.expires = ask
 		default:
-			return 0, r.refused(res, plain(res.Reason))
+			return 0, r.refused(res, why(res, r.key))
 		}
 	}
 	return 0, r.refused(challenge, "the login was refused again and again")
+}
+
+// why is the reason of a refusal, with what it means for a login.
+func why(res *sipmsg.Response, k account) string {
+	switch {
+	case !challenged(res):
+		return plain(res.Reason)
+	case k.pass == "":
+		return plain(res.Reason) + ", a password is needed"
+	}
+	return plain(res.Reason) + ", the name or password is wrong"
 }
 
 func (r *registration) refused(res *sipmsg.Response, why string) error {
