@@ -224,14 +224,11 @@ var errReopen = errors.New("tracks changed")
 // session is one life of the sink from connecting to Close. active says that
 // it was open; a nil error means that the attachment has ended well.
 func (a *Attachment) session() (active bool, err error) {
-	a.acc = a.sink.Accepts()
-	a.queue.mu.Lock()
-	a.queue.interleave = a.acc.Interleave
-	a.queue.mu.Unlock()
 	a.opened = [3]*media.Track{}
 	if !a.waitReady() {
 		return false, nil
 	}
+	a.accept(a.sink.Accepts())
 	err = a.connect()
 	a.join()
 	if err != nil {
@@ -272,6 +269,42 @@ func (a *Attachment) session() (active bool, err error) {
 	a.setState(Active, nil)
 	a.askKeyframe()
 	return true, a.feed()
+}
+
+// accept takes note of what the sink wants from now on. Tracks that were
+// connected for something else are given up, with what is queued of them.
+func (a *Attachment) accept(acc Accepts) {
+	if !acc.sameCodecs(a.acc) && len(a.inputs) > 0 {
+		a.disconnect()
+		a.queue.reset()
+	}
+	a.acc = acc
+	a.queue.mu.Lock()
+	a.queue.interleave = acc.Interleave
+	a.queue.mu.Unlock()
+}
+
+// turn prepares the sink for tracks by which it changes its mind: it gets
+// what is queued of the old ones, and then a new Open. What a conversion
+// holds at this moment, some tens of milliseconds of sound, is lost.
+func (a *Attachment) turn() error {
+	a.disconnect()
+	a.queue.mu.Lock()
+	a.queue.interleave = 0
+	a.queue.mu.Unlock()
+	for {
+		f, _, ok, done, err := a.queue.pop(time.Now())
+		if err != nil || done {
+			return err
+		}
+		if !ok {
+			a.queue.reset() // a key frame comes first again
+			return errReopen
+		}
+		if err := a.deliver(f); err != nil {
+			return err
+		}
+	}
 }
 
 // waitReady waits until the source has declared its tracks.
@@ -340,6 +373,16 @@ func (a *Attachment) connected(t *media.Track) bool {
 	return false
 }
 
+// feeds says that frames of a track may come out of the queue.
+func (a *Attachment) feeds(out *media.Track) bool {
+	for _, in := range a.inputs {
+		if in.out == out {
+			return true
+		}
+	}
+	return false
+}
+
 func (a *Attachment) disconnect() {
 	for _, in := range a.inputs {
 		in.undo()
@@ -372,6 +415,9 @@ func (a *Attachment) waitParams() ([]*media.Track, error) {
 		select {
 		case <-a.queue.notify:
 		case <-changed:
+			if !a.sink.Accepts().sameCodecs(a.acc) {
+				return nil, errReopen
+			}
 		case <-deadline:
 			if len(known) > 0 {
 				return known, nil
@@ -452,6 +498,9 @@ func (a *Attachment) feed() error {
 			return fmt.Errorf("connection: %w", watched.LossErr())
 		case <-changed:
 			changed = a.stream.trackChange()
+			if !a.sink.Accepts().sameCodecs(a.acc) {
+				return a.turn()
+			}
 			if err := a.connect(); err != nil && !errors.Is(err, ErrClosed) {
 				return &Permanent{err}
 			}
@@ -468,8 +517,11 @@ func (a *Attachment) deliver(f *media.Frame) error {
 	if t.Kind == media.Video && a.needKey && !f.Key {
 		return nil
 	}
-	a.current[t.Kind] = t
 	if a.opened[t.Kind] != t {
+		if !a.feeds(t) {
+			return nil // pushed while its track was given up
+		}
+		a.current[t.Kind] = t
 		if a.acc.NeedParams && t.Params() == nil {
 			return nil
 		}

@@ -7,6 +7,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"lineout/media"
@@ -16,7 +17,9 @@ import (
 // the order Open, Write…, Close; after Close (or a failed Open) it may be
 // opened again when the attachment retries or the set of tracks changed.
 type Sink interface {
-	// Accepts says what the sink can take. Called before every Open.
+	// Accepts says what the sink can take. Called before every Open, when the
+	// stream's tracks are known, and when one joins: a sink that then names
+	// other codecs is closed and opened again.
 	Accepts() Accepts
 	// Open dials, writes headers. tracks holds at most one track per kind; a
 	// kind the stream does not have (yet) is missing, which is no error.
@@ -61,6 +64,11 @@ type Accepts struct {
 	// Interleave is how long a frame may be held so that frames of both kinds
 	// come in DTS order. 0 = as they arrive.
 	Interleave time.Duration
+}
+
+// sameCodecs says that two answers ask for the same media.
+func (a Accepts) sameCodecs(b Accepts) bool {
+	return slices.Equal(a.Audio, b.Audio) && slices.Equal(a.Video, b.Video)
 }
 
 // Policy limits what waits for a slow sink and says what happens then.

@@ -6,6 +6,7 @@ package sinktest
 import (
 	"context"
 	_ "embed"
+	"encoding/binary"
 	"hash/fnv"
 	"testing"
 	"time"
@@ -15,6 +16,8 @@ import (
 
 	"lineout/codecs"
 	ourh264 "lineout/codecs/h264"
+	"lineout/codecs/opus"
+	"lineout/codecs/vp8"
 	"lineout/media"
 	"lineout/pipeline"
 )
@@ -24,6 +27,12 @@ var clipH264 []byte // 320x180, 25 pictures/s, 2 s, a key frame each second
 
 //go:embed testdata/small.h264
 var smallH264 []byte // 176x144, 25 pictures/s, 1 s
+
+//go:embed testdata/clip.ivf
+var clipVP8 []byte // like clip.h264
+
+//go:embed testdata/small.ivf
+var smallVP8 []byte // like small.h264
 
 //go:embed testdata/clip.aac
 var clipAAC []byte // 48 kHz mono, 3 s
@@ -71,15 +80,23 @@ type Source struct {
 }
 
 // NewSource returns tracks and frames of codecs the sink accepts. It fails the
-// test for a sink that takes neither H.264 nor AAC or G.711.
+// test for a sink that takes neither H.264 nor VP8, or none of AAC, G.711 and
+// Opus.
 func NewSource(t testing.TB, acc pipeline.Accepts) *Source {
 	t.Helper()
-	src := &Source{Video: &media.Track{ID: "video", Kind: media.Video, Codec: ourh264.Name, ClockRate: 90000, RequestKeyframe: func() {}}}
-	if !accepts(acc.Video, ourh264.Name) {
-		t.Fatalf("the sink takes %v and the suite has only %s for video", acc.Video, ourh264.Name)
+	src := &Source{Video: &media.Track{ID: "video", Kind: media.Video, ClockRate: 90000, RequestKeyframe: func() {}}}
+	switch {
+	case accepts(acc.Video, ourh264.Name):
+		src.Video.Codec = ourh264.Name
+		src.video = pictures(t, clipH264, src.Video, 0)
+		src.small = pictures(t, smallH264, src.Video, 2*time.Second)
+	case accepts(acc.Video, vp8.Name):
+		src.Video.Codec = vp8.Name
+		src.video = vp8Pictures(t, clipVP8, src.Video, 0)
+		src.small = vp8Pictures(t, smallVP8, src.Video, 2*time.Second)
+	default:
+		t.Fatalf("the sink takes %v and the suite has only H264 and VP8 for video", acc.Video)
 	}
-	src.video = pictures(t, clipH264, src.Video, 0)
-	src.small = pictures(t, smallH264, src.Video, 2*time.Second)
 	switch {
 	case accepts(acc.Audio, "AAC"):
 		src.Audio = &media.Track{ID: "audio", Kind: media.Audio, Codec: "AAC", ClockRate: 48000, Channels: 1}
@@ -87,8 +104,11 @@ func NewSource(t testing.TB, acc pipeline.Accepts) *Source {
 	case accepts(acc.Audio, "PCMU"):
 		src.Audio = &media.Track{ID: "audio", Kind: media.Audio, Codec: "PCMU", ClockRate: 8000, Channels: 1}
 		src.audio = g711Frames(src.Audio)
+	case accepts(acc.Audio, opus.Name):
+		src.Audio = &media.Track{ID: "audio", Kind: media.Audio, Codec: opus.Name, ClockRate: opus.ClockRate, Channels: 2}
+		src.audio = opusFrames(src.Audio)
 	default:
-		t.Fatalf("the sink takes %v and the suite has only AAC and PCMU for audio", acc.Audio)
+		t.Fatalf("the sink takes %v and the suite has only AAC, PCMU and opus for audio", acc.Audio)
 	}
 	return src
 }
@@ -148,6 +168,38 @@ func pictures(t testing.TB, annexB []byte, tr *media.Track, from time.Duration) 
 	}
 	if len(frames) == 0 || frames[0].Params == nil || !frames[0].Key {
 		t.Fatal("clip does not begin with a key frame and its parameters")
+	}
+	return frames
+}
+
+// vp8Pictures reads an IVF file: a header of 32 bytes, and 12 bytes before
+// each frame of which the first four are its size.
+func vp8Pictures(t testing.TB, ivf []byte, tr *media.Track, from time.Duration) []*media.Frame {
+	t.Helper()
+	var frames []*media.Frame
+	var params *media.Params
+	for b := ivf[32:]; len(b) >= 12; from += 40 * time.Millisecond {
+		n := 12 + int(binary.LittleEndian.Uint32(b))
+		data := [][]byte{b[12:n:n]}
+		b = b[n:]
+		params = vp8.Codec.Params(params, data)
+		frames = append(frames, &media.Frame{Track: tr, Params: params, PTS: from, DTS: from,
+			Key: vp8.Codec.Keyframe(data), Data: data, Arrival: time.Now()})
+	}
+	if len(frames) == 0 || !frames[0].Key {
+		t.Fatal("clip does not begin with a key frame")
+	}
+	return frames
+}
+
+// opusFrames are packets of 20 ms that say "silence".
+func opusFrames(tr *media.Track) []*media.Frame {
+	p := &media.Params{SampleRate: opus.ClockRate, Channels: 2}
+	var frames []*media.Frame
+	for i := range 150 {
+		at := time.Duration(i) * 20 * time.Millisecond
+		frames = append(frames, &media.Frame{Track: tr, Params: p, PTS: at, DTS: at,
+			Duration: 20 * time.Millisecond, Key: true, Data: [][]byte{{0xf8, 0xff, 0xfe}}, Arrival: time.Now()})
 	}
 	return frames
 }
@@ -396,5 +448,5 @@ func (s Spec) stuck(t *testing.T) {
 
 // Table is a codec table for tests that run a sink on a real stream.
 func Table(conv ...codecs.Converter) *codecs.Table {
-	return codecs.NewTable([]codecs.Codec{ourh264.Codec}, conv)
+	return codecs.NewTable([]codecs.Codec{ourh264.Codec, vp8.Codec, opus.Codec}, conv)
 }

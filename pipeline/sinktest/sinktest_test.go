@@ -12,12 +12,16 @@ import (
 // keeper is a well-behaved sink that checks the suite itself: what it offers
 // must be playable media in order.
 type keeper struct {
+	acc  pipeline.Accepts
 	t    *testing.T
 	open bool
 	last map[*media.Track]int64
 }
 
 func (k *keeper) Accepts() pipeline.Accepts {
+	if len(k.acc.Video) > 0 {
+		return k.acc
+	}
 	return pipeline.Accepts{Audio: []media.Codec{"AAC"}, Video: []media.Codec{"H264"}}
 }
 
@@ -56,8 +60,19 @@ func TestSuiteOffersWhatAStreamWould(t *testing.T) {
 	Run(t, Spec{New: func(t *testing.T) pipeline.Sink { return &keeper{t: t} }})
 }
 
+var webm = pipeline.Accepts{Audio: []media.Codec{"opus"}, Video: []media.Codec{"VP8"}}
+
+func TestSuiteOffersVP8AndOpus(t *testing.T) {
+	Run(t, Spec{New: func(t *testing.T) pipeline.Sink { return &keeper{t: t, acc: webm} }})
+}
+
 func TestClipIsWhatItSays(t *testing.T) {
-	s := NewSource(t, (&keeper{}).Accepts())
+	for _, acc := range []pipeline.Accepts{(&keeper{}).Accepts(), webm} {
+		clipIsWhatItSays(t, NewSource(t, acc))
+	}
+}
+
+func clipIsWhatItSays(t *testing.T, s *Source) {
 	if p := s.video[0].Params; p.Width != 320 || p.Height != 180 {
 		t.Errorf("clip is %dx%d", p.Width, p.Height)
 	}
