@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"lineout/media"
 )
 
 // Config are the settings of recording. Names known from WCS keep their name and meaning.
@@ -16,7 +19,7 @@ type Config struct {
 	Dir             string        `setting:"record_dir" default:"records" doc:"Folder the recordings are written to; created when missing."`
 	Policy          string        `setting:"stream_record_policy" default:"template" doc:"How files are named: template or streamName."`
 	Template        string        `setting:"stream_record_policy_template" default:"stream-{mediaSessionId}-{login}" doc:"File name template of the policy template."`
-	Formats         []string      `setting:"record_formats" default:"h264-mp4" doc:"Containers by video codec; h264-mp4 is the one this build writes."`
+	Formats         []string      `setting:"record_formats" default:"h264-mp4,vp8-webm" doc:"Containers by video codec: h264-mp4 (MP4 with H.264 and AAC) and vp8-webm (WebM with VP8 and Opus). Video of a codec that is not listed is converted if it can be, else left out; sound alone is always MP4 with AAC."`
 	Rotation        string        `setting:"record_rotation" default:"" doc:"Begin a new file after so many seconds (600) or bytes (20M, 1G); empty is never."`
 	HookScript      string        `setting:"on_record_hook_script" default:"" doc:"Program run when a recording is finished, with the stream name and the absolute file path as arguments; empty is none."`
 	HookTimeout     time.Duration `setting:"on_record_hook_timeout" default:"60s" unit:"s" doc:"The hook program is killed after this time."`
@@ -45,27 +48,36 @@ func (c *Config) Validate() error {
 	if _, err := parseRotation(c.Rotation); err != nil {
 		return fmt.Errorf("record_rotation: %w", err)
 	}
-	mp4 := false
-	for _, f := range c.Formats {
-		switch f {
-		case formatH264MP4:
-			mp4 = true
-		case formatVP8WebM: // the original's default list; New says that it is not written yet
-		default:
-			return fmt.Errorf("record_formats names %q, which this build cannot write: only %s is", f, formatH264MP4)
-		}
+	if len(c.Formats) == 0 {
+		return fmt.Errorf("record_formats is empty: name %s", strings.Join(formatNames(), " or "))
 	}
-	if !mp4 {
-		return fmt.Errorf("record_formats has no %s, the only format this build writes", formatH264MP4)
+	for _, f := range c.Formats {
+		if !slices.Contains(formatNames(), f) {
+			return fmt.Errorf("record_formats names %q, which cannot be written: only %s can", f, strings.Join(formatNames(), " and "))
+		}
 	}
 	return nil
 }
 
-// Values of record_formats.
-const (
-	formatH264MP4 = "h264-mp4"
-	formatVP8WebM = "vp8-webm"
-)
+// formatNames are the values record_formats may hold.
+func formatNames() []string {
+	var names []string
+	for _, c := range containers {
+		names = append(names, c.format)
+	}
+	return names
+}
+
+// formatFor is the container for video of a codec, nil if such video is not
+// recorded.
+func (c *Config) formatFor(video media.Codec) *container {
+	for _, k := range containers {
+		if k.video == video && slices.Contains(c.Formats, k.format) {
+			return k
+		}
+	}
+	return nil
+}
 
 // Check creates the folder for recordings and proves that files can be made in
 // it, and that the hook program can be run; the error names the setting.

@@ -32,6 +32,9 @@ func writeForEver(dir string) {
 		}
 	}
 	c, err := clip.Load()
+	if os.Getenv("LINEOUT_TEST_CODEC") == "VP8" {
+		c, err = clip.LoadVP8("320x240")
+	}
 	die(err)
 	hub := pipeline.NewHub(pipeline.HubConfig{})
 	stream, err := hub.Create("call_stream1", pipeline.Meta{})
@@ -53,6 +56,12 @@ func writeForEver(dir string) {
 }
 
 func TestKilledProcessLosesAtMostASecond(t *testing.T) {
+	for codec, c := range map[string]*container{"H264": mp4Container, "VP8": webmContainer} {
+		t.Run(codec, func(t *testing.T) { killed(t, codec, c) })
+	}
+}
+
+func killed(t *testing.T, codec string, c *container) {
 	script := filepath.Join(t.TempDir(), "hook.sh")
 	heard := script + ".out"
 	require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\nprintf '%s|%s\\n' \"$1\" \"$2\" >> "+heard+"\n"), 0o755))
@@ -60,14 +69,14 @@ func TestKilledProcessLosesAtMostASecond(t *testing.T) {
 	const kills = 6
 	var newest [kills]time.Duration
 	for i := range kills {
-		newest[i] = killOne(t, dir, time.Duration(rand.IntN(300_000))*time.Microsecond)
+		newest[i] = killOne(t, dir, codec, time.Duration(rand.IntN(100_000))*time.Microsecond)
 	}
 	live := files(t, dir)
 	require.Len(t, live, kills)
 	for i := range kills {
-		name := "call_stream1" + liveSuffix
+		name := "call_stream1" + c.live()
 		if i > 0 {
-			name = fmt.Sprintf("call_stream1_%d%s", i+1, liveSuffix)
+			name = fmt.Sprintf("call_stream1_%d%s", i+1, c.live())
 		}
 		path := filepath.Join(dir, name)
 		atMostASecond(t, newest[i], path)
@@ -75,7 +84,11 @@ func TestKilledProcessLosesAtMostASecond(t *testing.T) {
 		if i == 0 {
 			f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 			require.NoError(t, err)
-			f.Write([]byte{0, 0, 4, 0, 'm', 'o', 'o', 'f', 0, 0})
+			if c == webmContainer {
+				f.Write([]byte{0x1f, 0x43, 0xb6, 0x75, 0x10, 0, 4, 0, 0xe7, 0x82})
+			} else {
+				f.Write([]byte{0, 0, 4, 0, 'm', 'o', 'o', 'f', 0, 0})
+			}
 			f.Close()
 		}
 	}
@@ -86,9 +99,13 @@ func TestKilledProcessLosesAtMostASecond(t *testing.T) {
 	require.Len(t, done, kills)
 	var ends []time.Duration
 	for _, n := range done {
-		require.False(t, strings.HasSuffix(n, liveSuffix), n)
+		require.False(t, isLive(n), n)
 		path := filepath.Join(dir, n)
-		require.Equal(t, []string{"ftyp", "moov", "mdat"}, boxes(t, path))
+		if c == webmContainer {
+			require.Contains(t, children(t, path), uint32(idCues))
+		} else {
+			require.Equal(t, []string{"ftyp", "moov", "mdat"}, boxes(t, path))
+		}
 		decode(t, path)
 		ends = append(ends, time.Duration(ffprobe(t, path)["video"].end()*1e9))
 	}
@@ -112,9 +129,9 @@ func TestKilledProcessLosesAtMostASecond(t *testing.T) {
 
 // killOne runs a writer, kills it a while after its first frame and returns
 // the time of the newest frame it was heard to take.
-func killOne(t *testing.T, dir string, after time.Duration) time.Duration {
+func killOne(t *testing.T, dir, codec string, after time.Duration) time.Duration {
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "LINEOUT_TEST_WRITER="+dir)
+	cmd.Env = append(os.Environ(), "LINEOUT_TEST_WRITER="+dir, "LINEOUT_TEST_CODEC="+codec)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
@@ -197,7 +214,7 @@ func TestRecoveryAfterAStopInTheMiddleOfPublishing(t *testing.T) {
 	for _, stage := range []string{"temp half written", "linked", "live removed"} {
 		t.Run(stage, func(t *testing.T) {
 			dir := t.TempDir()
-			live, temp, final := filepath.Join(dir, "x"+liveSuffix), filepath.Join(dir, "x"+tempSuffix), filepath.Join(dir, "x"+finalSuffix)
+			live, temp, final := filepath.Join(dir, "x.live.mp4"), filepath.Join(dir, "x.tmp.mp4"), filepath.Join(dir, "x.mp4")
 			writeLive(t, dir, "x", 2*time.Second)
 			if stage == "temp half written" {
 				require.NoError(t, os.WriteFile(temp, []byte("half"), 0o644))
@@ -225,7 +242,7 @@ func TestRecoveryAfterAStopInTheMiddleOfPublishing(t *testing.T) {
 // writeLive leaves a growing file behind, as a killed process does.
 func writeLive(t testing.TB, dir, base string, length time.Duration) string {
 	c := clip.New(t)
-	l, err := createLive(dir, header{meta: fileMeta{Stream: base, Base: base, Part: 1}}, 0)
+	l, err := createLive(dir, mp4Container, header{meta: fileMeta{Stream: base, Base: base, Part: 1}}, 0)
 	if err != nil {
 		require.ErrorContains(t, err, "track")
 	}

@@ -204,7 +204,7 @@ func TestSIPCallsAreRecordedByThemselves(t *testing.T) {
 }
 
 func TestVP8IsLeftOutLoudly(t *testing.T) {
-	b := newBench(t, func(c *Config) { c.Policy = policyStreamName })
+	b := newBench(t, func(c *Config) { c.Policy, c.Formats = policyStreamName, []string{"h264-mp4"} })
 	c := clip.New(t)
 	s := b.live("x", "SIP", &media.Track{ID: "video", Kind: media.Video, Codec: vp8.Name, ClockRate: 90000}, c.Audio)
 	c.Video = nil
@@ -221,7 +221,7 @@ func TestVP8IsLeftOutLoudly(t *testing.T) {
 }
 
 func TestVideoOnlyVP8FailsWithTheReason(t *testing.T) {
-	b := newBench(t, nil)
+	b := newBench(t, func(c *Config) { c.Formats = []string{"h264-mp4"} })
 	s := b.live("x", "SIP", &media.Track{ID: "video", Kind: media.Video, Codec: vp8.Name, ClockRate: 90000})
 	s.SetReady()
 	_, err := b.call("stream/startRecording", `{"streamName":"x"}`)

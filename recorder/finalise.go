@@ -195,7 +195,7 @@ func (t *table) placeChunks(base uint64, large bool) {
 
 // writeFinal makes the fast-start file beside a growing one and forces it to
 // disk. On failure nothing is left behind.
-func writeFinal(ctx context.Context, live *os.File, s *scan, temp string) (err error) {
+func writeFinal(ctx context.Context, live *os.File, s scanned, temp string) (err error) {
 	// A leftover of this name may be a second name of a finished recording:
 	// the name is taken away, the file is never opened.
 	os.Remove(temp)

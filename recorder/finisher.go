@@ -168,24 +168,26 @@ func (w *finisher) finish(ctx context.Context, j job) {
 	defer j.f.Close()
 	begun := time.Now()
 	st, err := j.f.Stat()
-	var s *scan
+	var s scanned
+	c := containerOf(j.path)
 	if err == nil {
-		s, err = scanFile(j.f, st.Size())
+		s, err = c.scan(j.f, st.Size())
 	}
 	if err != nil {
 		w.failed.Add(1)
 		w.log.Error("recording cannot be finalised and is left as it is", "file", j.path, "err", err)
 		return
 	}
-	if len(s.tables) == 0 {
+	meta := s.facts()
+	if s.empty() {
 		os.Remove(j.path)
-		w.log.Info("recording holds no media and is removed", "stream", s.meta.Stream, "file", j.path)
+		w.log.Info("recording holds no media and is removed", "stream", meta.Stream, "file", j.path)
 		return
 	}
 	end := s.ending()
-	p := place{dir: filepath.Dir(j.path), base: s.meta.final(end)}
-	if !j.last && !s.meta.Unique {
-		p.number = max(1, s.meta.Part)
+	p := place{dir: filepath.Dir(j.path), base: meta.final(end), ext: c.ext}
+	if !j.last && !meta.Unique {
+		p.number = max(1, meta.Part)
 	}
 	temp := tempFor(j.path)
 	final := ""
@@ -212,13 +214,13 @@ func (w *finisher) finish(ctx context.Context, j job) {
 }
 
 // report logs a finished recording and queues its hook.
-func (w *finisher) report(j job, s *scan, end ending, final string, size int64, took time.Duration) {
+func (w *finisher) report(j job, s scanned, end ending, final string, size int64, took time.Duration) {
 	what := "recording finished"
 	if j.recovered {
 		what = "unfinished recording recovered"
 		w.recovered.Add(1)
 	}
-	w.log.Info(what, "stream", s.meta.Stream, "file", final, "duration", end.duration.Round(time.Millisecond),
-		"video", end.video, "audio", end.audio, "torn_bytes", size-s.whole, "took", took.Round(time.Millisecond))
-	w.callHook(s.meta.Stream, final)
+	w.log.Info(what, "stream", s.facts().Stream, "file", final, "duration", end.duration.Round(time.Millisecond),
+		"video", end.video, "audio", end.audio, "torn_bytes", size-s.wholeSize(), "took", took.Round(time.Millisecond))
+	w.callHook(s.facts().Stream, final)
 }

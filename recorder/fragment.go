@@ -3,7 +3,6 @@ package recorder
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"time"
 
 	"github.com/Eyevinn/mp4ff/bits"
@@ -21,67 +20,75 @@ type liveTrack struct {
 	usual   uint32 // ticks between the last two samples
 }
 
-// write adds one frame, and a fragment to the file when it is time.
-func (l *liveFile) write(f *media.Frame) error {
-	if l.held > 0 && (f.DTS-l.first >= fragmentTime || l.heldBytes() >= fragmentBytes || l.held >= fragmentCount) {
-		if err := l.flush(); err != nil {
-			return err
-		}
-	}
+// aacSamples is the length of an AAC-LC frame (ISO/IEC 14496-3 section 4.5.1.1).
+const aacSamples = 1024
+
+// mp4Muxer makes fragmented MP4 of H.264 and AAC.
+type mp4Muxer struct {
+	video  *media.Params // as in the header
+	rate   int64         // audio ticks per second
+	tracks [3]liveTrack  // by media.Kind
+	out    []byte        // the fragment as it is written, reused
+	seq    uint32
+}
+
+// collect implements muxer.
+func (m *mp4Muxer) collect(l *liveFile, f *media.Frame) {
 	k := f.Track.Kind
-	t := &l.tracks[k]
+	t := &m.tracks[k]
 	from := len(t.data)
 	if k == media.Video {
-		t.data = l.appendAVCC(t.data, f.Data)
+		t.data = m.appendAVCC(t.data, f.Data)
 		if len(t.data) > from {
-			l.add(k, f.DTS, f.PTS-f.DTS, f.Key, len(t.data)-from)
+			m.add(l, k, f.DTS, f.PTS-f.DTS, f.Key, len(t.data)-from)
 		}
-		return nil
+		return
 	}
 	for i, au := range f.Data {
 		if len(au) > 0 {
 			t.data = append(t.data, au...)
-			l.add(k, f.DTS+ticksToTime(int64(i)*aacSamples, l.rate), 0, true, len(au))
+			m.add(l, k, f.DTS+ticksToTime(int64(i)*aacSamples, m.rate), 0, true, len(au))
 		}
 	}
-	l.end = max(l.end, f.DTS+ticksToTime(int64(len(f.Data))*aacSamples, l.rate))
-	return nil
 }
 
-// heldBytes is the size of the open fragment's payloads.
-func (l *liveFile) heldBytes() int {
-	return len(l.tracks[media.Video].data) + len(l.tracks[media.Audio].data)
+// cutBefore implements muxer. A fragment may begin with any sample.
+func (m *mp4Muxer) cutBefore(*media.Frame) bool { return false }
+
+// held implements muxer.
+func (m *mp4Muxer) held() int {
+	return len(m.tracks[media.Video].data) + len(m.tracks[media.Audio].data)
 }
 
-func (l *liveFile) add(k media.Kind, dts, cts time.Duration, key bool, size int) {
-	if l.held == 0 {
-		l.first = dts
+func (m *mp4Muxer) scale(k media.Kind) int64 {
+	if k == media.Video {
+		return videoScale
 	}
-	if !l.seen {
-		l.started, l.end, l.seen = dts, dts, true
-	}
-	l.first, l.started, l.end = min(l.first, dts), min(l.started, dts), max(l.end, dts)
-	l.held++
+	return m.rate
+}
+
+func (m *mp4Muxer) add(l *liveFile, k media.Kind, dts, cts time.Duration, key bool, size int) {
+	l.note(dts)
 	flags := mp4.SyncSampleFlags
 	if !key {
 		flags = mp4.SetNonSyncSampleFlags(0)
 	}
-	t := &l.tracks[k]
-	t.samples = append(t.samples, mp4.NewSample(flags, 0, uint32(size), int32(timeToTicks(cts, l.scale(k)))))
+	t := &m.tracks[k]
+	t.samples = append(t.samples, mp4.NewSample(flags, 0, uint32(size), int32(timeToTicks(cts, m.scale(k)))))
 	t.dts = append(t.dts, dts)
 }
 
 // appendAVCC adds an access unit with length prefixes, without what the header
 // says already: an avc1 sample entry wants no parameter sets in band
 // (ISO/IEC 14496-15 section 5.3.3.1.2).
-func (l *liveFile) appendAVCC(b []byte, au [][]byte) []byte {
+func (m *mp4Muxer) appendAVCC(b []byte, au [][]byte) []byte {
 	for _, n := range au {
 		if len(n) == 0 {
 			continue
 		}
 		switch n[0] & 0x1f {
 		case naluSPS, naluPPS:
-			if l.inHeader(n) {
+			if m.inHeader(n) {
 				continue
 			}
 		case naluAUD:
@@ -100,64 +107,37 @@ const (
 	naluAUD = 9
 )
 
-func (l *liveFile) inHeader(n []byte) bool {
-	p := l.header.video
+func (m *mp4Muxer) inHeader(n []byte) bool {
+	p := m.video
 	return p != nil && len(p.Sets) >= 2 && (bytes.Equal(n, p.Sets[0]) || bytes.Equal(n, p.Sets[1]))
 }
 
-// flush writes the open fragment. A kill can cut a write short, and players
-// refuse a file that ends within a moof. So the fragment is written as a free
-// box first, which they skip, cut short or not; then its first eight bytes,
-// which never cross a page, make it a moof at one stroke. After a failure the
-// file is as it was before, without the fragment.
-func (l *liveFile) flush() error {
-	if l.held == 0 {
-		return nil
-	}
-	if !l.baseSet {
-		l.base, l.baseSet = l.first, true
-	}
-	err := l.encode()
-	for k := range l.tracks {
-		t := &l.tracks[k]
-		t.data, t.samples, t.dts = t.data[:0], t.samples[:0], t.dts[:0]
-	}
-	l.held = 0
-	if err != nil {
-		return fmt.Errorf("fragment for recording %s: %w", l.path, err)
-	}
-	var begin [8]byte
-	copy(begin[:], l.out)
-	binary.BigEndian.PutUint32(l.out, uint32(len(l.out)))
-	copy(l.out[4:], "free")
-	_, err = l.f.WriteAt(l.out, l.size)
-	if err == nil {
-		_, err = l.f.WriteAt(begin[:], l.size)
-	}
-	if err != nil {
-		l.f.Truncate(l.size)
-		return fmt.Errorf("write recording %s: %w", l.path, err)
-	}
-	l.size += int64(len(l.out))
-	if l.syncEvery > 0 && time.Since(l.lastSync) >= l.syncEvery {
-		l.lastSync = time.Now()
-		if err := l.f.Sync(); err != nil {
-			return fmt.Errorf("sync recording %s: %w", l.path, err)
-		}
-	}
-	return nil
+// hide implements muxer: a free box is skipped by every player.
+func (m *mp4Muxer) hide(fragment []byte) {
+	binary.BigEndian.PutUint32(fragment, uint32(len(fragment)))
+	copy(fragment[4:], "free")
 }
 
-// encode makes moof and mdat of the open fragment in l.out.
-func (l *liveFile) encode() error {
+// encode implements muxer.
+func (m *mp4Muxer) encode(base time.Duration) ([]byte, error) {
+	err := m.marshal(base)
+	for k := range m.tracks {
+		t := &m.tracks[k]
+		t.data, t.samples, t.dts = t.data[:0], t.samples[:0], t.dts[:0]
+	}
+	return m.out, err
+}
+
+// marshal makes moof and mdat of the open fragment in m.out.
+func (m *mp4Muxer) marshal(base time.Duration) error {
 	moof := &mp4.MoofBox{}
-	l.seq++
-	if err := moof.AddChild(mp4.CreateMfhd(l.seq)); err != nil {
+	m.seq++
+	if err := moof.AddChild(mp4.CreateMfhd(m.seq)); err != nil {
 		return err
 	}
 	for _, k := range [...]media.Kind{media.Video, media.Audio} {
-		if t := &l.tracks[k]; len(t.dts) > 0 {
-			traf, err := t.fragment(l, k)
+		if t := &m.tracks[k]; len(t.dts) > 0 {
+			traf, err := t.fragment(m, k, base)
 			if err != nil {
 				return err
 			}
@@ -174,26 +154,26 @@ func (l *liveFile) encode() error {
 	}
 	// Eight-byte alignment is what keeps the first eight bytes on one page.
 	offset = (offset + 7) &^ 7
-	if cap(l.out) < offset {
-		l.out = make([]byte, offset+offset/4)
+	if cap(m.out) < offset {
+		m.out = make([]byte, offset+offset/4)
 	}
-	l.out = l.out[:offset]
-	if err := moof.EncodeSW(bits.NewFixedSliceWriterFromSlice(l.out[:head])); err != nil {
+	m.out = m.out[:offset]
+	if err := moof.EncodeSW(bits.NewFixedSliceWriterFromSlice(m.out[:head])); err != nil {
 		return err
 	}
-	binary.BigEndian.PutUint32(l.out[head:], uint32(offset-head))
-	copy(l.out[head+4:], "mdat")
+	binary.BigEndian.PutUint32(m.out[head:], uint32(offset-head))
+	copy(m.out[head+4:], "mdat")
 	n := head + 8
-	n += copy(l.out[n:], l.tracks[media.Video].data)
-	n += copy(l.out[n:], l.tracks[media.Audio].data)
-	clear(l.out[n:])
+	n += copy(m.out[n:], m.tracks[media.Video].data)
+	n += copy(m.out[n:], m.tracks[media.Audio].data)
+	clear(m.out[n:])
 	return nil
 }
 
 // fragment turns the collected samples into ticks. The last sample's length is
 // a guess; the next fragment's start and the finaliser know better.
-func (t *liveTrack) fragment(l *liveFile, k media.Kind) (*mp4.TrafBox, error) {
-	scale, id := l.scale(k), uint32(videoID)
+func (t *liveTrack) fragment(m *mp4Muxer, k media.Kind, base time.Duration) (*mp4.TrafBox, error) {
+	scale, id := m.scale(k), uint32(videoID)
 	if k == media.Audio {
 		id = audioID
 	}
@@ -202,7 +182,7 @@ func (t *liveTrack) fragment(l *liveFile, k media.Kind) (*mp4.TrafBox, error) {
 	}
 	var start, at uint64
 	for i, d := range t.dts {
-		tick := t.tick(d-l.base, scale, k)
+		tick := t.tick(d-base, scale, k)
 		if i == 0 {
 			start = tick
 		} else {

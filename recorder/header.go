@@ -1,7 +1,9 @@
 package recorder
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -14,7 +16,7 @@ import (
 )
 
 // headerSize is the room a file that is being written keeps for its header:
-// ftyp, moov, our own facts, and padding. Because the room is fixed, a track
+// what the container wants before its media, our own facts, and padding. Because the room is fixed, a track
 // that appears late is added by rewriting the header in place, in one write
 // that leaves every fragment where it is.
 const headerSize = 8192
@@ -58,8 +60,8 @@ type header struct {
 	meta         fileMeta
 }
 
-// marshal returns exactly headerSize bytes.
-func (h header) marshal() ([]byte, error) {
+// header implements muxer.
+func (m *mp4Muxer) header(h header) ([]byte, error) {
 	var init fmp4.Init
 	if h.video != nil {
 		if len(h.video.Sets) < 2 {
@@ -74,6 +76,7 @@ func (h header) marshal() ([]byte, error) {
 			return nil, err
 		}
 		init.Tracks = append(init.Tracks, &fmp4.InitTrack{ID: audioID, TimeScale: uint32(c.SampleRate), Codec: &codecs.MPEG4Audio{Config: *c}})
+		m.rate = int64(c.SampleRate)
 	}
 	var buf seekablebuffer.Buffer
 	if err := init.Marshal(&buf); err != nil {
@@ -89,7 +92,25 @@ func (h header) marshal() ([]byte, error) {
 	if room < 8 {
 		return nil, fmt.Errorf("MP4 header of %d bytes does not fit in %d", len(out), headerSize)
 	}
+	m.video = h.video
 	return appendBox(out, "free", make([]byte, room-8)), nil
+}
+
+// usableMP4 wants what the sample entries are made of.
+func usableMP4(k media.Kind, p *media.Params) error {
+	if k == media.Video && len(p.Sets) < 2 {
+		return errors.New("SPS or PPS is unknown")
+	}
+	return nil
+}
+
+// fitsMP4 is false for another SPS, or another AudioSpecificConfig. Another
+// PPS alone may stay in band.
+func fitsMP4(old, next *media.Params) bool {
+	if len(old.Sets) == 0 || len(next.Sets) == 0 {
+		return len(old.Sets) == len(next.Sets)
+	}
+	return bytes.Equal(old.Sets[0], next.Sets[0])
 }
 
 func appendBox(b []byte, kind string, payload ...[]byte) []byte {

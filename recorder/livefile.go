@@ -18,30 +18,25 @@ const (
 	fragmentTime  = 500 * time.Millisecond
 	fragmentBytes = 4 << 20
 	fragmentCount = 4096
+	// fragmentSpan bounds how far a frame may lie before the others of its
+	// fragment, so that times relative to a fragment stay small.
+	fragmentSpan = 10 * time.Second
 )
 
-// aacSamples is the length of an AAC-LC frame (ISO/IEC 14496-3 section 4.5.1.1).
-const aacSamples = 1024
-
-// liveFile is a fragmented MP4 that grows by whole fragments and is playable
-// after each of them. One goroutine uses it.
+// liveFile is a file that grows by whole fragments and is playable after each
+// of them. One goroutine uses it.
 type liveFile struct {
 	f      *os.File
 	path   string
 	header header
-	rate   int64 // audio ticks per second
-
-	tracks [3]liveTrack // by media.Kind
-	held   int          // samples in the open fragment
-	out    []byte       // the fragment as it is written, reused
+	mux    muxer
+	held   int // samples in the open fragment
 
 	base      time.Duration // DTS that is tick zero of every track
 	baseSet   bool
 	first     time.Duration // lowest DTS of the open fragment
-	seq       uint32
-	size      int64 // bytes of the file that are whole
+	size      int64         // bytes of the file that are whole
 	started   time.Duration
-	end       time.Duration
 	lastSync  time.Time
 	syncEvery time.Duration
 	seen      bool // at least one frame was added
@@ -49,8 +44,9 @@ type liveFile struct {
 
 // createLive makes a new file for a recording and locks it. It never opens a
 // file that exists.
-func createLive(dir string, h header, syncEvery time.Duration) (*liveFile, error) {
-	head, err := h.marshal()
+func createLive(dir string, c *container, h header, syncEvery time.Duration) (*liveFile, error) {
+	mux := c.muxer()
+	head, err := mux.header(h)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +55,7 @@ func createLive(dir string, h header, syncEvery time.Duration) (*liveFile, error
 		if n > 1 {
 			name += "_" + strconv.Itoa(n)
 		}
-		path := filepath.Join(dir, name+liveSuffix)
+		path := filepath.Join(dir, name+c.live())
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 		if errors.Is(err, fs.ErrExist) {
 			continue
@@ -76,11 +72,9 @@ func createLive(dir string, h header, syncEvery time.Duration) (*liveFile, error
 			f.Close()
 			return nil, fmt.Errorf("write the header of recording %s: %w", path, err)
 		}
-		l := &liveFile{f: f, path: path, header: h, size: headerSize, syncEvery: syncEvery, lastSync: time.Now()}
-		l.setRate()
-		return l, nil
+		return &liveFile{f: f, path: path, header: h, mux: mux, size: headerSize, syncEvery: syncEvery, lastSync: time.Now()}, nil
 	}
-	return nil, fmt.Errorf("create recording: 9999 files named like %s%s exist", h.meta.Base, liveSuffix)
+	return nil, fmt.Errorf("create recording: 9999 files named like %s%s exist", h.meta.Base, c.live())
 }
 
 // lockNew locks a file just made and makes sure that it still has its name.
@@ -93,12 +87,6 @@ func lockNew(f *os.File, path string) bool {
 	return err1 == nil && err2 == nil && os.SameFile(a, b)
 }
 
-func (l *liveFile) setRate() {
-	if c, err := aacConfig(l.header.audio); err == nil {
-		l.rate = int64(c.SampleRate)
-	}
-}
-
 // addTrack puts a track that appeared late into the header, in place.
 func (l *liveFile) addTrack(k media.Kind, p *media.Params) error {
 	h := l.header
@@ -107,7 +95,7 @@ func (l *liveFile) addTrack(k media.Kind, p *media.Params) error {
 	} else {
 		h.audio = p
 	}
-	head, err := h.marshal()
+	head, err := l.mux.header(h)
 	if err != nil {
 		return err
 	}
@@ -115,22 +103,70 @@ func (l *liveFile) addTrack(k media.Kind, p *media.Params) error {
 		return fmt.Errorf("rewrite the header of recording %s: %w", l.path, err)
 	}
 	l.header = h
-	l.setRate()
 	return nil
 }
 
-func (l *liveFile) scale(k media.Kind) int64 {
-	if k == media.Video {
-		return videoScale
+// write adds one frame, and a fragment to the file when it is time.
+func (l *liveFile) write(f *media.Frame) error {
+	if l.held > 0 && (f.DTS-l.first >= fragmentTime || l.first-f.DTS >= fragmentSpan ||
+		l.mux.held() >= fragmentBytes || l.held >= fragmentCount || l.mux.cutBefore(f)) {
+		if err := l.flush(); err != nil {
+			return err
+		}
 	}
-	return l.rate
+	l.mux.collect(l, f)
+	return nil
 }
 
-// length is the play time of what is in the file and the open fragment.
-func (l *liveFile) length() time.Duration { return l.end - l.started }
+// note takes down the time of a sample that was added to the open fragment.
+func (l *liveFile) note(dts time.Duration) {
+	if l.held == 0 {
+		l.first = dts
+	}
+	if !l.seen {
+		l.started, l.seen = dts, true
+	}
+	l.first, l.started = min(l.first, dts), min(l.started, dts)
+	l.held++
+}
 
-// empty says that no fragment is in the file.
-func (l *liveFile) empty() bool { return l.size == headerSize }
+// flush writes the open fragment. A kill can cut a write short, and players
+// refuse an MP4 that ends within a moof. So the fragment is written as
+// something they skip, cut short or not; then its first eight bytes, which
+// never cross a page, make it a fragment at one stroke. After a failure the
+// file is as it was before, without the fragment.
+func (l *liveFile) flush() error {
+	if l.held == 0 {
+		return nil
+	}
+	if !l.baseSet {
+		l.base, l.baseSet = l.first, true
+	}
+	out, err := l.mux.encode(l.base)
+	l.held = 0
+	if err != nil {
+		return fmt.Errorf("fragment for recording %s: %w", l.path, err)
+	}
+	var begin [8]byte
+	copy(begin[:], out)
+	l.mux.hide(out)
+	_, err = l.f.WriteAt(out, l.size)
+	if err == nil {
+		_, err = l.f.WriteAt(begin[:], l.size)
+	}
+	if err != nil {
+		l.f.Truncate(l.size)
+		return fmt.Errorf("write recording %s: %w", l.path, err)
+	}
+	l.size += int64(len(out))
+	if l.syncEvery > 0 && time.Since(l.lastSync) >= l.syncEvery {
+		l.lastSync = time.Now()
+		if err := l.f.Sync(); err != nil {
+			return fmt.Errorf("sync recording %s: %w", l.path, err)
+		}
+	}
+	return nil
+}
 
 // timeToTicks rounds to the nearest tick.
 func timeToTicks(d time.Duration, scale int64) int64 {

@@ -175,7 +175,11 @@ func (r *recording) describe() Recording {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	d.FileName, d.Parts = r.fileName, r.parts
+	ext := r.ext
+	if ext == "" {
+		ext = r.container().ext
+	}
+	d.FileName, d.Parts = r.fileName+ext, r.parts
 	if r.note != "" {
 		note := r.note
 		d.Note = &note

@@ -9,17 +9,16 @@ import (
 	"unicode/utf8"
 )
 
-// Suffixes of the files in record_dir. A file that is still written is
-// playable too, so it keeps the extension players know.
+// Marks before the extension of the files in record_dir that are still
+// written, and of those that are being finalised.
 const (
-	finalSuffix = ".mp4"
-	liveSuffix  = ".live.mp4"
-	tempSuffix  = ".tmp.mp4"
+	liveMark = ".live"
+	tempMark = ".tmp"
 )
 
 // maxBase leaves room in the usual 255 bytes of a file name for the longest
 // suffix and a part number.
-const maxBase = 255 - len(liveSuffix) - len("_9999999")
+const maxBase = 255 - len(".live.webm") - len("_9999999")
 
 // Elements of a template, with their longest length in characters (0 = no
 // bound), from settings 5.
@@ -123,7 +122,7 @@ func safe(s string) string {
 // of a command, not ending like one of our working files, and short enough.
 func fit(s string) string {
 	s = strings.TrimRight(cut(s, maxBase), ".")
-	for _, suffix := range []string{".live", ".tmp"} {
+	for _, suffix := range []string{liveMark, tempMark} {
 		if strings.HasSuffix(strings.ToLower(s), suffix) {
 			s = cut(s, maxBase-1) + "_"
 		}
@@ -219,9 +218,12 @@ func (m fileMeta) final(e ending) string {
 }
 
 // fixedName turns a fileName of a request into a template without elements.
+// An extension we know is left out: the video's codec decides about it.
 func fixedName(name string) string {
-	if n := len(name) - len(finalSuffix); n >= 0 && strings.EqualFold(name[n:], finalSuffix) {
-		name = name[:n]
+	for _, c := range containers {
+		if n := len(name) - len(c.ext); n >= 0 && strings.EqualFold(name[n:], c.ext) {
+			return name[:n]
+		}
 	}
 	return name
 }

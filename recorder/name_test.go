@@ -49,13 +49,13 @@ func TestRotationSetting(t *testing.T) {
 // A name, whatever it is made of, is one safe file in the folder.
 func checkName(t interface{ Fatalf(string, ...any) }, base string) {
 	final := fileMeta{Base: base}.final(ending{})
-	for _, n := range []string{base + liveSuffix, final + finalSuffix, cut(final, maxBase) + "_9999999" + finalSuffix} {
+	for _, n := range []string{base + webmContainer.live(), final + webmContainer.ext, cut(final, maxBase) + "_9999999" + ".webm"} {
 		if len(n) > 255 || !utf8.ValidString(n) || strings.ContainsAny(n, "/\\\x00\n") || strings.Contains(n, "..") ||
 			n[0] == '.' || n[0] == '-' || filepath.Join("/d", n) != "/d/"+n {
 			t.Fatalf("unsafe name %q", n)
 		}
 	}
-	if strings.HasSuffix(final+finalSuffix, liveSuffix) || strings.HasSuffix(final+finalSuffix, tempSuffix) {
+	if isLive(final+".mp4") || isTemp(final+".mp4") {
 		t.Fatalf("%q would be taken for a working file", final)
 	}
 }

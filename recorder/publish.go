@@ -13,7 +13,7 @@ import (
 
 // place says how a finished file is to be called.
 type place struct {
-	dir, base string
+	dir, base, ext string
 	// number is the part number to begin trying with; 0 tries the plain name
 	// first. A name that is taken is never touched: the next number is tried.
 	number int
@@ -31,7 +31,7 @@ func (p place) publish(path, replaced string) (string, error) {
 			suffix := "_" + strconv.Itoa(n)
 			name = cut(name, maxBase) + suffix
 		}
-		final := filepath.Join(p.dir, name+finalSuffix)
+		final := filepath.Join(p.dir, name+p.ext)
 		err := moveNew(path, final, replaced)
 		if errors.Is(err, fs.ErrExist) {
 			continue
@@ -42,7 +42,7 @@ func (p place) publish(path, replaced string) (string, error) {
 		syncDir(p.dir)
 		return final, nil
 	}
-	return "", fmt.Errorf("name the finished recording: %d files named like %s%s exist", most, p.base, finalSuffix)
+	return "", fmt.Errorf("name the finished recording: %d files named like %s%s exist", most, p.base, p.ext)
 }
 
 // moveNew renames from to a name that must not exist. Link is atomic and
@@ -81,9 +81,9 @@ func published(dir, temp string) (string, bool) {
 	if err != nil {
 		return "", false
 	}
-	found := ""
+	found, ext := "", filepath.Ext(temp)
 	eachName(dir, func(name string) bool {
-		if strings.HasSuffix(name, finalSuffix) && !strings.HasSuffix(name, tempSuffix) && !strings.HasSuffix(name, liveSuffix) {
+		if strings.HasSuffix(name, ext) && !isTemp(name) && !isLive(name) {
 			if o, err := os.Lstat(filepath.Join(dir, name)); err == nil && os.SameFile(st, o) {
 				found = filepath.Join(dir, name)
 				return false
@@ -125,6 +125,3 @@ func syncDir(dir string) {
 		d.Close()
 	}
 }
-
-// tempFor is the working file that belongs to a growing file.
-func tempFor(live string) string { return strings.TrimSuffix(live, liveSuffix) + tempSuffix }

@@ -1,6 +1,7 @@
-// Package recorder writes streams to MP4 files. While a call lasts its file is
-// a fragmented MP4 that loses at most the last half second when the process is
-// killed; when it ends the file is rewritten for fast start. What a killed
+// Package recorder writes streams to files: MP4 with H.264 and AAC, or WebM
+// with VP8 and Opus. While a call lasts its file grows by whole fragments and
+// loses at most the last half second when the process is killed; when it ends
+// the file is rewritten for fast start. What a killed
 // process left behind is finalised at the next start. No file is ever
 // overwritten.
 package recorder
@@ -14,7 +15,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"lineout/codecs/h264"
 	"lineout/media"
 	"lineout/outputs"
 	"lineout/pipeline"
@@ -63,11 +63,6 @@ func New(env outputs.Env, cfg Config) (*Output, error) {
 	}
 	o := &Output{env: env, cfg: cfg, rotate: rotate, log: env.Log, recs: map[string]*recording{},
 		finish: newFinisher(cfg.Dir, cfg.Finalisers, &hook{path: path, timeout: cfg.HookTimeout}, env.Log)}
-	for _, f := range cfg.Formats {
-		if f != formatH264MP4 {
-			o.log.Warn("record_formats: this format is not written, such video is left out of recordings", "format", f)
-		}
-	}
 	if cfg.SIPRecordStream && cfg.RecordStreams {
 		env.Streams.OnCreate(o.created)
 	}
@@ -113,7 +108,8 @@ type recording struct {
 	frames, bytes counter
 
 	mu       sync.Mutex
-	fileName string // of the newest part, late elements as literals
+	fileName string // of the newest part without extension, late elements as literals
+	ext      string // of the newest part, "" before the first
 	parts    int
 	note     string
 	noted    bool
@@ -135,7 +131,7 @@ func (o *Output) start(s *pipeline.Stream, template string, rotate rotation) err
 	r := &recording{o: o, stream: s, dir: o.cfg.Dir, template: template, rotation: rotate, syncEvery: o.cfg.SyncInterval}
 	r.frames.total, r.bytes.total = &o.frames, &o.bytes
 	r.fileName = facts{stream: shorten(s.Name()), mediaSession: s.ID(), session: s.Meta().SessionID, login: s.Meta().Login,
-		start: s.Created(), startServer: s.Created()}.early(template) + finalSuffix
+		start: s.Created(), startServer: s.Created()}.early(template)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.prune()
@@ -203,10 +199,31 @@ func (o *Output) stop(ctx context.Context, id string) (bool, error) {
 }
 
 // opened records that a new part is being written.
-func (r *recording) opened(name string, part int) {
+func (r *recording) opened(base, ext string, part int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.fileName, r.parts = name, part
+	r.fileName, r.ext, r.parts = base, ext, part
+}
+
+// container is the format for the tracks the stream has now: that of its
+// video, else one its video can be converted for, and MP4 for sound alone.
+func (r *recording) container() *container {
+	v := r.stream.Track(media.Video)
+	if v == nil {
+		return mp4Container
+	}
+	if c := r.o.cfg.formatFor(v.Codec); c != nil {
+		return c
+	}
+	for _, c := range containers {
+		if r.o.cfg.formatFor(c.video) == nil {
+			continue
+		}
+		if _, err := r.o.env.Codecs.Plan(v.Codec, []media.Codec{c.video}); err == nil {
+			return c
+		}
+	}
+	return mp4Container
 }
 
 // noteMissing says once, in the log and in listings, that a track the stream
@@ -219,7 +236,7 @@ func (r *recording) noteMissing(have []*media.Track) {
 		}
 	}
 	note := ""
-	if src != nil && src.Codec != h264.Name {
+	if src != nil && r.o.cfg.formatFor(src.Codec) == nil {
 		note = fmt.Sprintf("the video is %s, which is not recorded: only the sound is", src.Codec)
 	}
 	r.mu.Lock()

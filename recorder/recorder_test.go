@@ -43,7 +43,7 @@ type bench struct {
 
 func defaults(dir string) Config {
 	return Config{RecordStreams: true, Dir: dir, Policy: policyTemplate, Template: "stream-{mediaSessionId}-{login}",
-		Formats: []string{formatH264MP4}, HookTimeout: 10 * time.Second, SyncInterval: 5 * time.Second, Finalisers: 2, ShutdownTimeout: 20 * time.Second}
+		Formats: formatNames(), HookTimeout: 10 * time.Second, SyncInterval: 5 * time.Second, Finalisers: 2, ShutdownTimeout: 20 * time.Second}
 }
 
 func newBench(t testing.TB, change func(*Config)) *bench {
@@ -380,6 +380,6 @@ func TestFileNameOfARequestCannotLeaveTheFolder(t *testing.T) {
 	for _, n := range names {
 		require.LessOrEqual(t, len(n), 255)
 		require.NotContains(t, n, "..")
-		require.False(t, strings.HasSuffix(n, liveSuffix) || strings.HasSuffix(n, tempSuffix), n)
+		require.False(t, isLive(n) || isTemp(n), n)
 	}
 }

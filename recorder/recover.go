@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // recoverAll finalises the growing files that no process writes any more, one
@@ -12,7 +11,7 @@ import (
 func (w *finisher) recoverAll(ctx context.Context) {
 	var names []string
 	err := eachName(w.dir, func(name string) bool {
-		if strings.HasSuffix(name, liveSuffix) || strings.HasSuffix(name, tempSuffix) {
+		if isLive(name) || isTemp(name) {
 			names = append(names, name)
 		}
 		return ctx.Err() == nil
@@ -26,7 +25,7 @@ func (w *finisher) recoverAll(ctx context.Context) {
 		}
 		path := filepath.Join(w.dir, name)
 		w.begin()
-		if strings.HasSuffix(name, liveSuffix) {
+		if isLive(name) {
 			w.recoverLive(ctx, path)
 		} else {
 			w.recoverTemp(path)
@@ -68,7 +67,7 @@ func (w *finisher) recoverLive(ctx context.Context, path string) {
 // recoverTemp removes a working file's name when its recording is published
 // and the growing file is gone.
 func (w *finisher) recoverTemp(temp string) {
-	live := strings.TrimSuffix(temp, tempSuffix) + liveSuffix
+	live := liveFor(temp)
 	if _, err := os.Lstat(live); err == nil {
 		return // belongs to a growing file and goes with it
 	}
@@ -90,8 +89,8 @@ func (w *finisher) finishPublished(f *os.File, live, temp, final string) {
 	stream := ""
 	if live != "" {
 		if st, err := f.Stat(); err == nil {
-			if s, err := scanFile(f, st.Size()); err == nil {
-				stream = s.meta.Stream
+			if s, err := containerOf(live).scan(f, st.Size()); err == nil {
+				stream = s.facts().Stream
 			}
 		}
 		os.Remove(live)

@@ -89,6 +89,10 @@ func scanFile(r io.ReaderAt, size int64) (*scan, error) {
 	return s, nil
 }
 
+func (s *scan) facts() fileMeta  { return s.meta }
+func (s *scan) empty() bool      { return len(s.tables) == 0 }
+func (s *scan) wholeSize() int64 { return s.whole }
+
 // errTorn says that a box is not whole, or not one of ours.
 var errTorn = errors.New("torn")
 

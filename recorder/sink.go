@@ -1,14 +1,11 @@
 package recorder
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
-	"lineout/codecs/aac"
-	"lineout/codecs/h264"
 	"lineout/media"
 	"lineout/pipeline"
 )
@@ -23,6 +20,7 @@ type sink struct {
 	r *recording
 	w *finisher
 
+	format *container      // of the tracks it was opened with
 	tracks [3]*media.Track // by kind
 	params [3]*media.Params
 	cur    *liveFile
@@ -32,18 +30,37 @@ type sink struct {
 	lastVideo time.Duration
 }
 
-// Accepts implements pipeline.Sink. Tracks are taken as they come: a file's
-// header has room for one that is late.
+// reorder is how long a WebM file waits for the other kind, because its
+// clusters should follow each other in time.
+const reorder = 200 * time.Millisecond
+
+// Accepts implements pipeline.Sink. The stream's video decides about the
+// container, and the container about the codec sound is asked for in. Tracks
+// are taken as they come: a file's header has room for one that is late.
 func (s *sink) Accepts() pipeline.Accepts {
-	return pipeline.Accepts{Audio: []media.Codec{aac.Name}, Video: []media.Codec{h264.Name}}
+	c := s.r.container()
+	a := pipeline.Accepts{Audio: []media.Codec{c.audio}, Video: []media.Codec{c.video}}
+	if s.r.o.cfg.formatFor(c.video) == nil {
+		// Sound alone, and MP4 is not for video here: what is asked for
+		// instead cannot be had, and the log says so.
+		a.Video = []media.Codec{webmContainer.video}
+	}
+	if c == webmContainer {
+		a.Interleave = reorder
+	}
+	return a
 }
 
 // Open implements pipeline.Sink. The file is made when the first frame is
 // there, because its name may hold that frame's time.
 func (s *sink) Open(_ context.Context, tracks []*media.Track) error {
 	s.tracks, s.params, s.cur = [3]*media.Track{}, [3]*media.Params{}, nil
+	s.format = mp4Container
 	for _, t := range tracks {
 		s.tracks[t.Kind] = t
+		if t.Codec == webmContainer.video || t.Codec == webmContainer.audio {
+			s.format = webmContainer
+		}
 	}
 	s.r.noteMissing(tracks)
 	return nil
@@ -63,8 +80,12 @@ func (s *sink) Write(_ context.Context, f *media.Frame) error {
 	if p == nil {
 		p = f.Track.Params()
 	}
-	if p == nil || k == media.Video && len(p.Sets) < 2 {
+	if p == nil {
 		s.r.skip(f, "its decoder parameters are unknown")
+		return nil
+	}
+	if err := s.format.usable(k, p); err != nil {
+		s.r.skip(f, err.Error())
 		return nil
 	}
 	if s.cur != nil && (s.changed(k, p, f.Key) || s.full(f)) {
@@ -96,17 +117,10 @@ func (s *sink) Write(_ context.Context, f *media.Frame) error {
 	return nil
 }
 
-// changed says that a frame does not fit the header of the open file: another
-// SPS, or another AudioSpecificConfig. Another PPS alone may stay in band.
+// changed says that a frame does not fit the header of the open file.
 func (s *sink) changed(k media.Kind, p *media.Params, key bool) bool {
 	old := s.params[k]
-	if old == nil || old == p || !key {
-		return false
-	}
-	if len(old.Sets) == 0 || len(p.Sets) == 0 {
-		return len(old.Sets) != len(p.Sets)
-	}
-	return !bytes.Equal(old.Sets[0], p.Sets[0])
+	return old != nil && old != p && key && !s.format.fits(old, p)
 }
 
 // full says that the file has to be rotated before this frame. With video that
@@ -116,7 +130,7 @@ func (s *sink) full(f *media.Frame) bool {
 	if !limit.set() {
 		return false
 	}
-	over := limit.bytes > 0 && s.cur.size+int64(s.cur.heldBytes()) >= limit.bytes ||
+	over := limit.bytes > 0 && s.cur.size+int64(s.cur.mux.held()) >= limit.bytes ||
 		limit.after > 0 && f.DTS-s.cur.started >= limit.after
 	if !over {
 		return false
@@ -157,7 +171,7 @@ func (s *sink) begin(f *media.Frame, p *media.Params) error {
 	} else {
 		h.audio = p
 	}
-	cur, err := createLive(s.r.dir, h, s.r.syncEvery)
+	cur, err := createLive(s.r.dir, s.format, h, s.r.syncEvery)
 	if err != nil {
 		s.part--
 		return err
@@ -165,7 +179,7 @@ func (s *sink) begin(f *media.Frame, p *media.Params) error {
 	s.w.begin()
 	s.cur, s.asked, s.params = cur, false, [3]*media.Params{}
 	s.params[f.Track.Kind] = p
-	s.r.opened(h.meta.Base+finalSuffix, s.part)
+	s.r.opened(h.meta.Base, s.format.ext, s.part)
 	return nil
 }
 

@@ -14,8 +14,10 @@ import (
 
 	"github.com/bluenviron/mediacommon/v2/pkg/codecs/mpeg4audio"
 
+	"lineout/codecs"
 	"lineout/codecs/aac"
 	"lineout/codecs/h264"
+	"lineout/codecs/opus"
 	"lineout/media"
 )
 
@@ -32,6 +34,9 @@ type Clip struct {
 	Video, Audio *media.Track
 	video        [][][]byte
 	audio        [][]byte
+	picture      codecs.Codec
+	sound        media.Codec
+	audioStep    int64 // samples of 48 kHz in an audio frame
 }
 
 var load = sync.OnceValues(func() (*Clip, error) { return encode("320x240") })
@@ -68,8 +73,12 @@ func Sized(tb testing.TB, size string) *Clip {
 // Clone returns the same media with new tracks.
 func (c *Clip) Clone() *Clip {
 	n := *c
-	n.Video = &media.Track{ID: "video", Kind: media.Video, Codec: h264.Name, ClockRate: h264.ClockRate}
-	n.Audio = &media.Track{ID: "audio", Kind: media.Audio, Codec: aac.Name, ClockRate: aac.SampleRate, Channels: 1}
+	n.Video = &media.Track{ID: "video", Kind: media.Video, Codec: c.picture.Name(), ClockRate: c.picture.ClockRate()}
+	n.Audio = &media.Track{ID: "audio", Kind: media.Audio, Codec: c.sound, ClockRate: aac.SampleRate, Channels: 1}
+	if c.sound == opus.Name {
+		n.Audio.SetParams(&media.Params{SampleRate: opus.ClockRate, Channels: 2})
+		return &n
+	}
 	n.Audio.SetParams(&media.Params{SampleRate: aac.SampleRate, Channels: 1, Sets: [][]byte{{0x11, 0x88}}})
 	return &n
 }
@@ -92,16 +101,16 @@ func (c *Clip) Frames(from, to time.Duration, do func(*media.Frame) error) error
 	params := c.params()
 	for {
 		vt := time.Duration(v) * time.Second / FPS
-		at := time.Duration(int64(a) * aac.FrameSize * int64(time.Second) / aac.SampleRate)
+		at := time.Duration(int64(a) * c.audioStep * int64(time.Second) / aac.SampleRate)
 		var f *media.Frame
 		switch {
 		case c.Audio != nil && (c.Video == nil || at <= vt):
 			f = &media.Frame{Track: c.Audio, Params: c.Audio.Params(), PTS: at, DTS: at, Key: true, Arrival: time.Unix(1_700_000_000, 0).Add(at),
-				Duration: time.Second * aac.FrameSize / aac.SampleRate, Data: [][]byte{c.audio[a%len(c.audio)]}}
+				Duration: time.Second * time.Duration(c.audioStep) / aac.SampleRate, Data: [][]byte{c.audio[a%len(c.audio)]}}
 			a++
 		default:
 			au := c.video[v%len(c.video)]
-			f = &media.Frame{Track: c.Video, Params: params, PTS: vt, DTS: vt, Key: h264.Codec.Keyframe(au), Data: au,
+			f = &media.Frame{Track: c.Video, Params: params, PTS: vt, DTS: vt, Key: c.picture.Keyframe(au), Data: au,
 				Arrival: time.Unix(1_700_000_000, 0).Add(vt)}
 			v++
 		}
@@ -124,7 +133,7 @@ func (c *Clip) params() *media.Params {
 	if c.Video == nil {
 		return nil
 	}
-	return h264.Codec.Params(c.Video.Params(), c.video[0])
+	return c.picture.Params(c.Video.Params(), c.video[0])
 }
 
 func encode(size string) (*Clip, error) {
@@ -144,7 +153,7 @@ func encode(size string) (*Clip, error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("ffmpeg: %w: %s", err, out)
 	}
-	c := &Clip{}
+	c := &Clip{picture: h264.Codec, sound: aac.Name, audioStep: aac.FrameSize}
 	raw, err := os.ReadFile(v)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,48 @@
+package recorder
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"lineout/codecs"
+	"lineout/codecs/h264"
+	"lineout/codecs/vp8"
+	"lineout/media"
+)
+
+func TestContainerFollowsVideoAndFormats(t *testing.T) {
+	both, mp4Only, webmOnly := []string{"h264-mp4", "vp8-webm"}, []string{"h264-mp4"}, []string{"vp8-webm"}
+	conv := []codecs.Converter{{From: vp8.Name, To: h264.Name}, {From: h264.Name, To: vp8.Name}}
+	for _, c := range []struct {
+		name       string
+		formats    []string
+		conv       []codecs.Converter
+		video      media.Codec
+		want       *container
+		wantsVideo media.Codec
+	}{
+		{"H.264", both, nil, h264.Name, mp4Container, h264.Name},
+		{"VP8", both, nil, vp8.Name, webmContainer, vp8.Name},
+		{"VP8 is not converted where it is listed", both, conv, vp8.Name, webmContainer, vp8.Name},
+		{"sound alone", both, nil, "", mp4Container, h264.Name},
+		{"VP8 not listed", mp4Only, nil, vp8.Name, mp4Container, h264.Name},
+		{"VP8 converted", mp4Only, conv, vp8.Name, mp4Container, h264.Name},
+		{"H.264 not listed", webmOnly, nil, h264.Name, mp4Container, vp8.Name},
+		{"H.264 converted", webmOnly, conv, h264.Name, webmContainer, vp8.Name},
+		{"sound alone, MP4 not listed", webmOnly, conv, "", mp4Container, vp8.Name},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t, func(cfg *Config) { cfg.Formats = c.formats })
+			b.env.Codecs = codecs.NewTable([]codecs.Codec{h264.Codec, vp8.Codec}, c.conv)
+			s := b.sink("x", nil)
+			if c.video != "" {
+				s.r.stream.AddTrack(&media.Track{ID: "video", Kind: media.Video, Codec: c.video, ClockRate: 90000})
+			}
+			require.Equal(t, c.want.format, s.r.container().format)
+			a := s.Accepts()
+			require.Equal(t, []media.Codec{c.want.audio}, a.Audio)
+			require.Equal(t, []media.Codec{c.wantsVideo}, a.Video)
+		})
+	}
+}

@@ -1,0 +1,334 @@
+package recorder
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"lineout/codecs/opus"
+)
+
+// Bounds of what is believed of a torn file. A cluster of ours holds at most
+// two of fragmentBytes.
+const (
+	maxCluster = 16 << 20
+	maxMillis  = 1 << 50
+)
+
+// webmCue is a place to begin playing at.
+type webmCue struct {
+	ms       int64
+	track    byte
+	cluster  int64  // among all clusters
+	relative uint32 // from the cluster's first child to the block
+}
+
+// webmTrack is what was found of one track.
+type webmTrack struct {
+	entry      []byte // its TrackEntry
+	blocks     int
+	start, end time.Duration
+	last       int64
+	usual      int64 // milliseconds between the last two blocks
+}
+
+// webmScan is what was found in a growing or torn WebM file. Memory grows by
+// one cue per key frame.
+type webmScan struct {
+	meta   fileMeta
+	tracks map[byte]*webmTrack // by number
+	cues   []webmCue
+	// clusters lie one after the other from headerSize to whole.
+	whole int64
+}
+
+// scanWebM reads the header and every whole cluster of a file we wrote. What
+// follows the first torn or damaged one is left out.
+func scanWebM(r io.ReaderAt, size int64) (*webmScan, error) {
+	s := &webmScan{tracks: map[byte]*webmTrack{}}
+	if err := s.readHeader(r, size); err != nil {
+		return nil, err
+	}
+	s.whole = headerSize
+	var buf []byte
+	for {
+		id, head, n, err := elementAt(r, s.whole, size)
+		if err != nil || id != idCluster || head != clusterHead || n > maxCluster {
+			break
+		}
+		if int64(cap(buf)) < n {
+			buf = make([]byte, n+n/4)
+		}
+		buf = buf[:n]
+		if _, err := r.ReadAt(buf, s.whole+head); err != nil || !s.readCluster(buf) {
+			break
+		}
+		s.whole += head + n
+	}
+	for n, t := range s.tracks {
+		if t.blocks == 0 {
+			delete(s.tracks, n)
+		}
+	}
+	if v := s.tracks[videoID]; v != nil {
+		// Sound had cues until the first picture came.
+		s.cues = slices.DeleteFunc(s.cues, func(c webmCue) bool { return c.track != videoID })
+	}
+	return s, nil
+}
+
+// readHeader finds Tracks and our facts in the first headerSize bytes.
+func (s *webmScan) readHeader(r io.ReaderAt, size int64) error {
+	if size < headerSize {
+		return fmt.Errorf("the file is shorter than a header")
+	}
+	buf := make([]byte, headerSize)
+	if _, err := r.ReadAt(buf, 0); err != nil {
+		return err
+	}
+	id, head, n := parseElement(buf)
+	if id != idEBML || head == 0 || n > headerSize-head-12 {
+		return fmt.Errorf("the header is damaged: it does not begin as EBML")
+	}
+	buf = buf[head+n:]
+	if id, head, _ = parseElement(buf); id != idSegment || head == 0 {
+		return fmt.Errorf("the header is damaged: no Segment")
+	}
+	found := false
+	var bad error
+	whole := eachElement(buf[head:], func(id uint32, _, _ int, p []byte) bool {
+		switch {
+		case id == idTracks:
+			return s.readTracks(p)
+		case id == idVoid && len(p) > len(factsUUID) && [16]byte(p) == factsUUID:
+			bad = json.Unmarshal(bytes.TrimRight(p[len(factsUUID):], "\x00"), &s.meta)
+			found = bad == nil
+			return found
+		}
+		return true
+	})
+	if bad != nil {
+		return fmt.Errorf("the facts in the header are damaged: %w", bad)
+	}
+	if !whole || !found || len(s.tracks) == 0 {
+		return fmt.Errorf("the header is not one of an unfinished recording")
+	}
+	return nil
+}
+
+func (s *webmScan) readTracks(p []byte) bool {
+	return eachElement(p, func(id uint32, at, head int, entry []byte) bool {
+		if id != idTrackEntry {
+			return false
+		}
+		return eachElement(entry, func(id uint32, _, _ int, v []byte) bool {
+			if id != idTrackNumber {
+				return true
+			}
+			n := uintOf(v)
+			if n != videoID && n != audioID || s.tracks[byte(n)] != nil {
+				return false
+			}
+			s.tracks[byte(n)] = &webmTrack{entry: p[at : at+head+len(entry)]}
+			return true
+		})
+	})
+}
+
+// block is the head of a SimpleBlock.
+type block struct {
+	track   byte
+	ms      int64
+	key     bool
+	at      uint32
+	payload []byte
+}
+
+// eachBlock calls do with the blocks of a cluster.
+func eachBlock(b []byte, do func(block) bool) bool {
+	base := int64(-1)
+	return eachElement(b, func(id uint32, at, _ int, p []byte) bool {
+		switch id {
+		case idTimestamp:
+			if base >= 0 || uintOf(p) > maxMillis {
+				return false
+			}
+			base = int64(uintOf(p))
+			return true
+		case idVoid:
+			return true
+		case idSimpleBlock:
+			// One byte of track number and no lacing: as we write them.
+			if base < 0 || len(p) < 4 || p[0]&0x80 == 0 || p[3]&0x06 != 0 {
+				return false
+			}
+			ms := base + int64(int16(binary.BigEndian.Uint16(p[1:])))
+			return do(block{track: p[0] & 0x7f, ms: ms, key: p[3]&0x80 != 0, at: uint32(at), payload: p[4:]})
+		}
+		return false
+	})
+}
+
+// readCluster takes up a cluster, all of it or nothing.
+func (s *webmScan) readCluster(b []byte) bool {
+	last := map[byte]int64{}
+	n := 0
+	if !eachBlock(b, func(k block) bool {
+		t := s.tracks[k.track]
+		if t == nil || k.ms < 0 {
+			return false
+		}
+		before, seen := last[k.track]
+		if !seen {
+			before, seen = t.last, t.blocks > 0
+		}
+		last[k.track] = k.ms
+		n++
+		return !seen || k.ms > before
+	}) || n == 0 {
+		return false
+	}
+	at := s.whole - headerSize
+	eachBlock(b, func(k block) bool {
+		s.add(k, at)
+		return true
+	})
+	return true
+}
+
+func (s *webmScan) add(k block, cluster int64) {
+	t := s.tracks[k.track]
+	if t.blocks == 0 {
+		t.start = time.Duration(k.ms) * time.Millisecond
+	} else {
+		t.usual = k.ms - t.last
+	}
+	t.blocks++
+	t.last = k.ms
+	t.end = time.Duration(k.ms) * time.Millisecond
+	if k.track == audioID {
+		t.end += opus.PacketDuration(k.payload)
+	} else {
+		t.end += time.Duration(min(max(t.usual, 1), 1000)) * time.Millisecond
+	}
+	if k.key && s.wantsCue(k) {
+		s.cues = append(s.cues, webmCue{k.ms, k.track, cluster, k.at})
+	}
+}
+
+// wantsCue is true for each key frame, and where there is no picture for sound
+// once in a second.
+func (s *webmScan) wantsCue(k block) bool {
+	if k.track == videoID {
+		return true
+	}
+	if v := s.tracks[videoID]; v != nil && v.blocks > 0 {
+		return false
+	}
+	return len(s.cues) == 0 || k.ms-s.cues[len(s.cues)-1].ms >= 1000
+}
+
+func (s *webmScan) facts() fileMeta  { return s.meta }
+func (s *webmScan) empty() bool      { return len(s.tracks) == 0 }
+func (s *webmScan) wholeSize() int64 { return s.whole }
+
+// ending are the facts about the whole file that its name may need.
+func (s *webmScan) ending() ending {
+	var e ending
+	first := time.Duration(-1)
+	for n, t := range s.tracks {
+		if first < 0 || t.start < first {
+			first = t.start
+		}
+		e.duration = max(e.duration, t.end)
+		if n == videoID {
+			e.video = "VP8"
+		} else {
+			e.audio = "OPUS"
+		}
+	}
+	if first > 0 {
+		e.duration -= first
+	}
+	return e
+}
+
+// rewrite writes the finished form: a Segment of known size with SeekHead,
+// Info with the duration, Tracks and Cues before the clusters, which are
+// copied as they are.
+func (s *webmScan) rewrite(ctx context.Context, r io.ReaderAt, w io.Writer) error {
+	out := bufio.NewWriterSize(w, 1<<20)
+	if _, err := out.Write(s.head()); err != nil {
+		return err
+	}
+	const piece = 4 << 20
+	for pos := int64(headerSize); pos < s.whole; pos += piece {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if _, err := io.Copy(out, io.NewSectionReader(r, pos, min(piece, s.whole-pos))); err != nil {
+			return err
+		}
+	}
+	return out.Flush()
+}
+
+// head is everything before the first cluster. Its size does not depend on the
+// positions in it, which are all written in eight bytes.
+func (s *webmScan) head() []byte {
+	var length time.Duration
+	var entries []byte
+	for _, n := range []byte{videoID, audioID} {
+		if t := s.tracks[n]; t != nil {
+			length = max(length, t.end)
+			entries = append(entries, t.entry...)
+		}
+	}
+	info := element(nil, idInfo, webmInfo(length))
+	tracks := element(nil, idTracks, entries)
+	cues := s.cueElement(0)
+	size := len(seekHead(0, 0, 0)) + len(info) + len(tracks) + len(cues)
+	cues = s.cueElement(int64(size))
+
+	b := appendEBML(nil)
+	b = appendSize8(appendID(b, idSegment), uint64(size)+uint64(s.whole-headerSize))
+	at := len(seekHead(0, 0, 0))
+	b = append(b, seekHead(at, at+len(info), at+len(info)+len(tracks))...)
+	b = append(b, info...)
+	b = append(b, tracks...)
+	return append(b, cues...)
+}
+
+// seekHead says where Info, Tracks and Cues are, counted from the Segment's
+// first child.
+func seekHead(info, tracks, cues int) []byte {
+	var p []byte
+	for _, s := range []struct {
+		id uint32
+		at int
+	}{{idInfo, info}, {idTracks, tracks}, {idCues, cues}} {
+		seek := element(nil, idSeekID, appendID(nil, s.id))
+		p = element(p, idSeek, uint8Element(seek, idSeekPosition, uint64(s.at)))
+	}
+	return element(nil, idSeekHead, p)
+}
+
+// cueElement is Cues with the clusters beginning at base.
+func (s *webmScan) cueElement(base int64) []byte {
+	p := make([]byte, 0, 40*len(s.cues))
+	var point, pos []byte
+	for _, c := range s.cues {
+		pos = uintElement(pos[:0], idCueTrack, uint64(c.track))
+		pos = uint8Element(pos, idCueClusterPosition, uint64(base+c.cluster))
+		pos = uintElement(pos, idCueRelativePos, uint64(c.relative))
+		point = element(uintElement(point[:0], idCueTime, uint64(c.ms)), idCueTrackPositions, pos)
+		p = element(p, idCuePoint, point)
+	}
+	return element(nil, idCues, p)
+}
