@@ -3,6 +3,7 @@ package hls
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -420,23 +421,26 @@ func BenchmarkWriteFrame(bm *testing.B) {
 		bm.Run(kind.String(), func(bm *testing.B) {
 			b := newBench(bm, nil)
 			c := clip.New(bm)
-			_, s := b.direct("x")
-			open(bm, s, c)
-			write(bm, s, c, 0, time.Second)
-			if kind == media.Audio {
+			if kind == media.Audio { // alone: segments are cut at pictures as soon as there are any
 				c.Video = nil
 			} else {
 				c.Audio = nil
 			}
+			_, s := b.direct("x")
+			open(bm, s, c)
+			write(bm, s, c, 0, time.Second)
 			bm.ReportAllocs()
 			n := 0
 			bm.ResetTimer()
-			c.Frames(time.Second, 1000*time.Hour, func(f *media.Frame) error {
+			err := c.Frames(time.Second, 1000*time.Hour, func(f *media.Frame) error {
 				if n++; n > bm.N {
 					return io.EOF
 				}
 				return s.Write(context.Background(), f)
 			})
+			if !errors.Is(err, io.EOF) {
+				bm.Fatalf("ended after %d frames of %d: %v", n, bm.N, err)
+			}
 		})
 	}
 }
