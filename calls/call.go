@@ -25,7 +25,6 @@ type call struct {
 	log     *slog.Logger
 	stream  *pipeline.Stream
 	leg     leg.Leg
-	push    Push
 	tap     *tap
 
 	ctx    context.Context // ends when the call has ended
@@ -100,12 +99,10 @@ func (c *call) start() error {
 		if c.m.d.StartPush == nil {
 			return fault.New(fault.BadRequest, "rtmpUrl is given but this server has no RTMP output")
 		}
-		p, err := c.m.d.StartPush(c.stream, r.RTMPURL, r.RTMPStream, c.setRTMP)
-		if err != nil {
+		if err := c.m.d.StartPush(c.stream, r.RTMPURL, r.RTMPStream, c.setRTMP); err != nil {
 			c.cancel()
 			return err
 		}
-		c.push = p
 	}
 	l, err := c.m.d.Dialer.Dial(c.ctx, leg.Request{CallID: r.CallID, Callee: r.Callee, Caller: r.Caller,
 		DisplayName: r.VisibleName, Login: r.SIPLogin, AuthName: r.SIPAuthName, Password: r.SIPPassword,

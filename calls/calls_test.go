@@ -264,7 +264,7 @@ func TestCodecChangeInMidCall(t *testing.T) {
 
 func TestNamesAreReservedBeforeDialling(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		push := func(s *pipeline.Stream, url, name string, on func(string)) (Push, error) { return nopPush{}, nil }
+		push := func(s *pipeline.Stream, url, name string, on func(string)) error { return nil }
 		r := newRig(t, func(d *Deps) { d.StartPush = push })
 		defer r.stop()
 		for _, change := range []func(*Request, int){
@@ -295,10 +295,6 @@ func TestNamesAreReservedBeforeDialling(t *testing.T) {
 		}
 	})
 }
-
-type nopPush struct{}
-
-func (nopPush) Stop() {}
 
 func TestEverythingIsReleasedWhenDiallingFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -546,12 +542,12 @@ func TestRTMPStatusFollowsThePush(t *testing.T) {
 		var logs strings.Builder // slog's handler writes one line at a time; read when all is quiet
 		r := newRig(t, func(d *Deps) {
 			d.Log = slog.New(slog.NewTextHandler(&logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-			d.StartPush = func(_ *pipeline.Stream, url, name string, f func(string)) (Push, error) {
+			d.StartPush = func(_ *pipeline.Stream, url, name string, f func(string)) error {
 				if url == "rtmp://bad" {
-					return nil, fault.New(fault.BadRequest, "bad url")
+					return fault.New(fault.BadRequest, "bad url")
 				}
 				on = f
-				return nopPush{}, nil
+				return nil
 			}
 		})
 		defer r.stop()

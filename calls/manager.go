@@ -15,21 +15,19 @@ import (
 	"lineout/pipeline/rtpin"
 )
 
-// Push is a running RTMP push that belongs to a call.
-type Push interface{ Stop() }
-
 // Deps are the parts a call is made of.
 type Deps struct {
 	Dialer  leg.Dialer
 	Streams *pipeline.Hub
 	Codecs  *codecs.Table
 	RTPIn   rtpin.Config
-	// StartPush starts the push of rtmpUrl and rtmpStream (S2-10); onStatus gets
-	// one of the four values of S2-28. Nil: this build pushes nowhere.
 	// CheckPush says before anything is reserved whether such a push can be
 	// started at all (400: a malformed or unresolvable address).
 	CheckPush func(ctx context.Context, url, name string) error
-	StartPush func(s *pipeline.Stream, url, name string, onStatus func(string)) (Push, error)
+	// StartPush starts the push of rtmpUrl and rtmpStream (S2-10), which ends with
+	// its stream; onStatus gets one of the four values of S2-28. Nil: this build
+	// pushes nowhere.
+	StartPush func(s *pipeline.Stream, url, name string, onStatus func(string)) error
 	// Observe is told of every change of a call, in order per call. It must not
 	// block. Nil: nobody listens.
 	Observe func(Info)

@@ -123,23 +123,9 @@ func (s *Server) target(url, name string, onStatus func(string)) rtmp.Target {
 }
 
 // startPush is how a call with rtmpUrl and rtmpStream gets its push (S2-10).
-func (s *Server) startPush(st *pipeline.Stream, url, name string, onStatus func(string)) (calls.Push, error) {
-	p, err := s.pusher.Start(st, s.target(url, name, onStatus))
-	if err != nil {
-		return nil, err
-	}
-	return pushHandle{p, s.settings.Server.ShutdownTimeout}, nil
-}
-
-type pushHandle struct {
-	p       *rtmp.Push
-	timeout time.Duration
-}
-
-func (h pushHandle) Stop() {
-	ctx, cancel := context.WithTimeout(context.Background(), h.timeout)
-	defer cancel()
-	_ = h.p.Terminate(ctx) // it is cut off when the time is over
+func (s *Server) startPush(st *pipeline.Stream, url, name string, onStatus func(string)) error {
+	_, err := s.pusher.Start(st, s.target(url, name, onStatus))
+	return err
 }
 
 // play joins a browser session's player to the WebRTC output.

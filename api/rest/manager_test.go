@@ -45,17 +45,12 @@ func (r *ringing) Hangup(_ context.Context, c leg.Cause) error {
 	return nil
 }
 
-// push is an RTMP push that does nothing.
-type push struct{}
-
-func (push) Stop() {}
-
 // managed is the API in front of the real call manager.
 func managed(t *testing.T) http.Handler {
 	t.Helper()
 	hub := pipeline.NewHub(pipeline.HubConfig{Codecs: codecs.NewTable(nil, nil)})
 	m := calls.NewManager(calls.Deps{Dialer: &ringing{}, Streams: hub, Codecs: codecs.NewTable(nil, nil),
-		StartPush: func(*pipeline.Stream, string, string, func(string)) (calls.Push, error) { return push{}, nil }})
+		StartPush: func(*pipeline.Stream, string, string, func(string)) error { return nil }})
 	ctx, stop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = hub.Run(ctx) })
