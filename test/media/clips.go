@@ -37,7 +37,16 @@ const (
 	Long8k   = "long-8k.wav"
 	Long16k  = "long-16k.wav"
 	Long48k  = "long-48k.wav"
+
+	// The wide clips are the first WideSeconds with a tone of TrebleHz added, which
+	// only wide-band codecs keep (see [Treble]); PCM 48 kHz in Matroska.
+	Wide     = "wide.mkv"      // raw material for encoders: H.264 without loss
+	WideH264 = "wide-h264.mkv" // to be sent without encoding, as H264 above; parameter sets in the container only
+	WideVP8  = "wide-vp8.mkv"  // likewise, as WebM above
 )
+
+// WideSeconds is the length of the wide clips.
+const WideSeconds = 8
 
 // Ensure returns the folder of the clips, making those that are missing. It is
 // safe to call from several processes at once; the first one works, the others
@@ -91,7 +100,8 @@ type maker struct {
 
 func (m *maker) makeAll() {
 	path := func(name string) string { return filepath.Join(m.dir, name) }
-	m.make(WAV48k, func(tmp string) error { return os.WriteFile(tmp, wav48k(), 0o644) })
+	m.make(WAV48k, func(tmp string) error { return os.WriteFile(tmp, wav48k(Seconds, 0), 0o644) })
+	m.make("wide-48k.wav", func(tmp string) error { return os.WriteFile(tmp, wav48k(WideSeconds, trebleLevel), 0o644) })
 	m.make("master.mkv", m.master)
 	for _, c := range []struct {
 		name, from, args string
@@ -117,6 +127,10 @@ func (m *maker) makeAll() {
 	m.ffmpeg(LongH264, loop, path("sync-video.mp4"), "-c copy -f matroska")
 	for _, r := range []string{"8k", "16k", "48k"} {
 		m.ffmpeg("long-"+r+".wav", loop, path("sync-"+r+".wav"), "-c copy -f wav")
+	}
+	wide := []string{"-i", path("wide-48k.wav")}
+	for name, from := range map[string]string{Wide: "master.mkv", WideH264: "sync-video.mp4", WideVP8: WebM} {
+		m.ffmpegWith(name, wide, path(from), fmt.Sprintf("-map 0:v -map 1:a -c copy -t %d -f matroska", WideSeconds))
 	}
 }
 
@@ -198,13 +212,14 @@ func ffmpegError(err error, stderr string) error {
 	return fmt.Errorf("ffmpeg: %w: %s (tools/install-test-deps.sh installs it)", err, lastLine(stderr))
 }
 
-// wav48k is the sound of a clip as a WAV file, PCM 16 bit mono at 48 kHz.
-func wav48k() []byte {
+// wav48k is the sound of a clip as a WAV file, PCM 16 bit mono at 48 kHz, with a tone of TrebleHz at that level (1 is full scale).
+func wav48k(seconds int, treble float64) []byte {
 	const rate = 48000
-	data := make([]byte, 0, 44+Seconds*rate*2)
+	size := seconds * rate * 2
+	data := make([]byte, 0, 44+size)
 	le := binary.LittleEndian
 	data = append(data, "RIFF"...)
-	data = le.AppendUint32(data, 36+Seconds*rate*2)
+	data = le.AppendUint32(data, 36+uint32(size))
 	data = append(data, "WAVEfmt "...)
 	data = le.AppendUint32(data, 16)
 	data = le.AppendUint16(data, 1) // PCM
@@ -214,10 +229,10 @@ func wav48k() []byte {
 	data = le.AppendUint16(data, 2)
 	data = le.AppendUint16(data, 16)
 	data = append(data, "data"...)
-	data = le.AppendUint32(data, Seconds*rate*2)
-	for i := range Seconds * rate {
+	data = le.AppendUint32(data, uint32(size))
+	for i := range seconds * rate {
 		t := float64(i) / rate
-		v := 0.05 * math.Sin(2*math.Pi*pilotHz*t)
+		v := 0.05*math.Sin(2*math.Pi*pilotHz*t) + treble*math.Sin(2*math.Pi*TrebleHz*t)
 		if i%rate < rate/10 {
 			v += 0.45 * math.Sin(2*math.Pi*float64(beepHz(i/rate))*t)
 		}
@@ -230,6 +245,10 @@ const (
 	pilotHz    = 412.5
 	beepLow    = 1000
 	beepMarker = 1500 // at seconds that are a multiple of five
+
+	// TrebleHz is the tone of the wide clips that narrow-band codecs cannot carry.
+	TrebleHz    = 6000
+	trebleLevel = 0.05
 )
 
 // beepHz is the pitch of the beep at second s of a clip.

@@ -1,6 +1,7 @@
 // Package peers starts the programs lineout works with, for tests: soft phones
-// (baresip), a SIP registrar and proxy (kamailio), an RTMP server (nginx with its
-// rtmp module), a browser (Chromium), and lineout itself.
+// (baresip), a SIP party that answers with any SDP (sipp) and encoders that send RTP
+// for it (ffmpeg, GStreamer), a SIP registrar and proxy (kamailio), an RTMP server
+// (nginx with its rtmp module), a browser (Chromium), and lineout itself.
 //
 // Every Start function takes the test, uses free ports of 127.0.0.1 that no other
 // test process uses ([Ports]), returns when the program is ready, and stops it

@@ -1,0 +1,63 @@
+package peers
+
+import "testing"
+
+// Further codecs of an [Encoder], besides those of a [Softphone]. Payload types are those of lineout's offers.
+const (
+	OpusStereo = "opus/stereo"
+	H264Copy   = "H264/copy" // the clip's own H.264 as it is; its parameter sets stand in the SDP only
+	VP8Copy    = "VP8/copy"
+)
+
+type program struct{ name, codec string }
+
+var (
+	h264Mode1 = EncoderTrack{PayloadType: 112, Rtpmap: "H264/90000", Fmtp: "packetization-mode=1; profile-level-id=42e01f"}
+	vp8Track  = EncoderTrack{PayloadType: 114, Rtpmap: "VP8/90000"}
+	pcma      = EncoderTrack{PayloadType: 8, Rtpmap: "PCMA/8000"}
+	pcmu      = EncoderTrack{PayloadType: 0, Rtpmap: "PCMU/8000"}
+	g722      = EncoderTrack{PayloadType: 9, Rtpmap: "G722/8000"}
+	opus      = EncoderTrack{PayloadType: 111, Rtpmap: "opus/48000/2", Fmtp: "useinbandfec=1"}
+	opus2     = EncoderTrack{PayloadType: 111, Rtpmap: "opus/48000/2", Fmtp: "useinbandfec=1; stereo=1; sprop-stereo=1"}
+)
+
+// encodings is how each program encodes each codec: packets of 20 ms, pictures with a key frame each second.
+var encodings = map[program]struct {
+	track  EncoderTrack
+	encode string
+}{
+	{FFmpeg, PCMA}:       {pcma, "-c:a pcm_alaw -ar 8000 -ac 1 -af aresample=8000,asetnsamples=n=160:p=0"},
+	{FFmpeg, PCMU}:       {pcmu, "-c:a pcm_mulaw -ar 8000 -ac 1 -af aresample=8000,asetnsamples=n=160:p=0"},
+	{FFmpeg, G722}:       {g722, "-c:a g722 -ar 16000 -ac 1 -frame_size 320"},
+	{FFmpeg, Opus}:       {opus, "-c:a libopus -ar 48000 -ac 1 -b:a 32k -application voip -fec 1 -packet_loss 10 -frame_duration 20"},
+	{FFmpeg, OpusStereo}: {opus2, "-c:a libopus -ar 48000 -ac 2 -b:a 64k -frame_duration 20"},
+
+	{GStreamer, PCMA}:       {pcma, "audioconvert ! audioresample ! audio/x-raw,rate=8000,channels=1 ! alawenc ! rtppcmapay min-ptime=20000000 max-ptime=20000000"},
+	{GStreamer, PCMU}:       {pcmu, "audioconvert ! audioresample ! audio/x-raw,rate=8000,channels=1 ! mulawenc ! rtppcmupay min-ptime=20000000 max-ptime=20000000"},
+	{GStreamer, G722}:       {g722, "audioconvert ! audioresample ! audio/x-raw,rate=16000,channels=1 ! avenc_g722 ! rtpg722pay min-ptime=20000000 max-ptime=20000000"},
+	{GStreamer, Opus}:       {opus, "audioconvert ! audioresample ! audio/x-raw,rate=48000,channels=1 ! opusenc bitrate=32000 inband-fec=true packet-loss-percentage=10 ! rtpopuspay"},
+	{GStreamer, OpusStereo}: {opus2, "audioconvert ! audioresample ! audio/x-raw,rate=48000,channels=2 ! opusenc bitrate=64000 ! rtpopuspay"},
+
+	{FFmpeg, H264}:     {h264Mode1, "-c:v libx264 -profile:v baseline -level 3.1 -pix_fmt yuv420p -preset ultrafast -tune zerolatency -g 25 -b:v 400k -threads 1"},
+	{FFmpeg, H264Copy}: {h264Mode1, "-c:v copy"},
+	{FFmpeg, VP8}:      {vp8Track, "-c:v libvpx -b:v 400k -g 25 -deadline realtime -cpu-used 8 -lag-in-frames 0 -auto-alt-ref 0 -threads 1"},
+	{FFmpeg, VP8Copy}:  {vp8Track, "-c:v copy"},
+
+	{GStreamer, H264}: {h264Mode1, "decodebin ! videoconvert ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 bitrate=400 threads=1 ! video/x-h264,profile=constrained-baseline" +
+		" ! rtph264pay mtu=1200 config-interval=-1 aggregate-mode=zero-latency"},
+	{GStreamer, VP8}: {vp8Track, "decodebin ! videoconvert ! vp8enc deadline=1 cpu-used=8 target-bitrate=400000 keyframe-max-dist=25 error-resilient=1 threads=1 ! rtpvp8pay mtu=1200"},
+}
+
+// Encode is a track of an [EncoderConfig] with one of the usual encodings, nil for [None].
+func Encode(t testing.TB, name, codec string) *EncoderTrack {
+	t.Helper()
+	if codec == None {
+		return nil
+	}
+	e, ok := encodings[program{name, codec}]
+	if !ok {
+		t.Fatalf("encoder: %s has no encoding for %s", name, codec)
+	}
+	e.track.Encode = e.encode
+	return &e.track
+}
