@@ -80,7 +80,7 @@ func (c *call) claimStream() error {
 		}
 	}
 	s, err := c.m.d.Streams.Create(name, pipeline.Meta{AppKey: c.req.AppKey, Login: c.req.SIPLogin,
-		CallID: c.req.CallID, Provider: "SIP"})
+		CallID: c.req.CallID, Caller: c.info.Caller, Callee: c.info.Callee, Provider: "SIP"})
 	switch {
 	case errors.Is(err, pipeline.ErrNameInUse):
 		return fault.New(fault.Conflict, "toStream %q: %w", name, err)

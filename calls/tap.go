@@ -86,6 +86,7 @@ func (c *call) startTap(md leg.Media) error {
 	for _, tr := range t.tracks {
 		c.stream.AddTrack(tr)
 	}
+	c.stream.SetQuality(t.quality)
 	c.stream.SetReady()
 	ctx, cancel := context.WithCancel(c.ctx)
 	t.cancel = cancel

@@ -17,6 +17,8 @@ type Env struct {
 	Streams *pipeline.Hub
 	Codecs  *codecs.Table
 	Log     *slog.Logger
+	// Version is the server's.
+	Version string
 }
 
 // Method is one REST method. decode fills a struct from the request's body with

@@ -15,6 +15,8 @@ import (
 // Meta are facts about a stream's source that outputs may show or use in names.
 type Meta struct {
 	AppKey, SessionID, Login, CallID string
+	// Caller and Callee are the parties of a call, as they were given.
+	Caller, Callee string
 	// Provider is what the REST API calls mediaProvider: "SIP", "WebRTC".
 	Provider string
 }

@@ -72,7 +72,8 @@ type Stream struct {
 	closing   chan struct{}
 	done      chan struct{}
 
-	lanes atomic.Pointer[[]*lane]
+	lanes   atomic.Pointer[[]*lane]
+	measure atomic.Pointer[func() Quality]
 
 	mu      sync.Mutex // guards what follows; never held while calling out
 	atts    []*Attachment

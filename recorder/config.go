@@ -21,6 +21,7 @@ type Config struct {
 	Template        string        `setting:"stream_record_policy_template" default:"stream-{mediaSessionId}-{login}" doc:"File name template of the policy template."`
 	Formats         []string      `setting:"record_formats" default:"h264-mp4,vp8-webm" doc:"Containers by video codec: h264-mp4 (MP4 with H.264 and AAC) and vp8-webm (WebM with VP8 and Opus). Video of a codec that is not listed is converted if it can be, else left out; sound alone is always MP4 with AAC."`
 	Rotation        string        `setting:"record_rotation" default:"" doc:"Begin a new file after so many seconds (600) or bytes (20M, 1G); empty is never."`
+	Sidecar         bool          `setting:"record_sidecar" default:"true" doc:"Write NAME.json beside each finished recording NAME: what is in it, its gaps, and its SHA-256, which lineout verify checks."`
 	HookScript      string        `setting:"on_record_hook_script" default:"" doc:"Program run when a recording is finished, with the stream name and the absolute file path as arguments; empty is none."`
 	HookTimeout     time.Duration `setting:"on_record_hook_timeout" default:"60s" unit:"s" doc:"The hook program is killed after this time."`
 	SyncInterval    time.Duration `setting:"record_sync_interval" default:"5s" unit:"s" doc:"How often a growing file is forced to disk against power loss; 0 leaves it to the operating system until the file is finished."`

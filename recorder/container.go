@@ -65,6 +65,8 @@ type scanned interface {
 	// empty says that there is no media.
 	empty() bool
 	ending() ending
+	// contents describes the tracks that hold media.
+	contents() []SidecarTrack
 	// wholeSize is the file position after the last whole fragment.
 	wholeSize() int64
 	// rewrite writes the finished form. ctx is looked at between fragments.

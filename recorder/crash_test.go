@@ -224,7 +224,8 @@ func TestRecoveryAfterAStopInTheMiddleOfPublishing(t *testing.T) {
 				st, _ := f.Stat()
 				s, err := scanFile(f, st.Size())
 				require.NoError(t, err)
-				require.NoError(t, writeFinal(context.Background(), f, s, temp))
+				_, err = writeFinal(context.Background(), f, s, temp)
+				require.NoError(t, err)
 				f.Close()
 				require.NoError(t, os.Link(temp, final))
 				if stage == "live removed" {

@@ -4,8 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 
@@ -193,15 +196,52 @@ func (t *table) placeChunks(base uint64, large bool) {
 	}
 }
 
+// digest proves a file.
+type digest struct {
+	size   int64
+	sha256 string
+}
+
+// digestOf reads a whole file.
+func digestOf(ctx context.Context, r io.Reader) (digest, error) {
+	sum := sha256.New()
+	n, err := io.Copy(sum, readerFunc(func(p []byte) (int, error) {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		return r.Read(p)
+	}))
+	return digest{n, hex.EncodeToString(sum.Sum(nil))}, err
+}
+
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// counting takes the digest of what is written through it, so that a finished
+// file need not be read again.
+type counting struct {
+	w   io.Writer
+	sum hash.Hash
+	n   int64
+}
+
+func (c *counting) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.sum.Write(p[:n])
+	c.n += int64(n)
+	return n, err
+}
+
 // writeFinal makes the fast-start file beside a growing one and forces it to
 // disk. On failure nothing is left behind.
-func writeFinal(ctx context.Context, live *os.File, s scanned, temp string) (err error) {
+func writeFinal(ctx context.Context, live *os.File, s scanned, temp string) (d digest, err error) {
 	// A leftover of this name may be a second name of a finished recording:
 	// the name is taken away, the file is never opened.
 	os.Remove(temp)
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
-		return err
+		return d, err
 	}
 	defer func() {
 		if cerr := f.Close(); err == nil {
@@ -211,8 +251,9 @@ func writeFinal(ctx context.Context, live *os.File, s scanned, temp string) (err
 			os.Remove(temp)
 		}
 	}()
-	if err := s.rewrite(ctx, live, f); err != nil {
-		return err
+	w := &counting{w: f, sum: sha256.New()}
+	if err := s.rewrite(ctx, live, w); err != nil {
+		return d, err
 	}
-	return f.Sync()
+	return digest{w.n, hex.EncodeToString(w.sum.Sum(nil))}, f.Sync()
 }

@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -18,6 +19,9 @@ type job struct {
 	// number.
 	last      bool
 	recovered bool
+	// seen is what the writer knows beyond what is in the file; nil for a
+	// recovered one.
+	seen *seen
 }
 
 // maxJobs bounds how many files wait to be finalised, each with an open file.
@@ -28,6 +32,7 @@ type finisher struct {
 	dir     string
 	log     *slog.Logger
 	hook    *hook
+	sidecar *SidecarApp // who writes sidecars; nil is none
 	workers int
 	jobs    chan job
 	hooks   chan hookCall
@@ -39,7 +44,7 @@ type finisher struct {
 	quiet chan struct{}
 	full  atomic.Bool // files were left for a recovery pass
 
-	finalised, failed, recovered, hookFailed atomic.Uint64
+	finalised, failed, recovered, hookFailed, sidecarFailed atomic.Uint64
 }
 
 func newFinisher(dir string, workers int, h *hook, log *slog.Logger) *finisher {
@@ -191,8 +196,10 @@ func (w *finisher) finish(ctx context.Context, j job) {
 	}
 	temp := tempFor(j.path)
 	final := ""
-	if err = writeFinal(ctx, j.f, s, temp); err == nil {
-		if final, err = p.publish(temp, j.path); err != nil {
+	var d digest
+	if d, err = writeFinal(ctx, j.f, s, temp); err == nil {
+		final, err = p.publish(temp, j.path, func(final string) { w.writeSidecar(j, s, final, d, false) })
+		if err != nil {
 			os.Remove(temp)
 		}
 	}
@@ -204,7 +211,12 @@ func (w *finisher) finish(ctx context.Context, j job) {
 	default:
 		w.failed.Add(1)
 		cause := err
-		if final, err = p.publish(j.path, ""); err != nil {
+		final, err = p.publish(j.path, "", func(final string) {
+			if d, err = digestOf(ctx, io.NewSectionReader(j.f, 0, st.Size())); err == nil {
+				w.writeSidecar(j, s, final, d, true)
+			}
+		})
+		if err != nil {
 			w.log.Error("recording cannot be finalised and is left as it is", "file", j.path, "err", cause, "rename_err", err)
 			return
 		}

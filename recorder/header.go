@@ -52,6 +52,10 @@ type fileMeta struct {
 	// clock and on ours, in milliseconds since 1970.
 	StartMS       int64 `json:"start"`
 	StartServerMS int64 `json:"startServer"`
+	// SenderClock says that StartMS is the sender's clock; otherwise it is ours.
+	SenderClock bool `json:"senderClock,omitempty"`
+	// Call is what the sidecar says about the call.
+	Call callFacts `json:"call"`
 }
 
 // header is what the header of a growing file says.

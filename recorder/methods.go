@@ -218,6 +218,7 @@ func (o *Output) Metrics() []outputs.Metric {
 		{"lineout_recorder_finalised_total", "Files rewritten for fast start.", w.finalised.Load()},
 		{"lineout_recorder_finalise_failures_total", "Files that had to stay fragmented.", w.failed.Load()},
 		{"lineout_recorder_recovered_total", "Files of an earlier run that were finalised.", w.recovered.Load()},
+		{"lineout_recorder_sidecar_failures_total", "Sidecars that could not be written.", w.sidecarFailed.Load()},
 		{"lineout_recorder_hook_failures_total", "Failed calls of on_record_hook_script.", w.hookFailed.Load()},
 	} {
 		ms = append(ms, outputs.Metric{Name: m.name, Help: m.help, Value: float64(m.v)})

@@ -18,7 +18,7 @@ const (
 
 // maxBase leaves room in the usual 255 bytes of a file name for the longest
 // suffix and a part number.
-const maxBase = 255 - len(".live.webm") - len("_9999999")
+const maxBase = 255 - len(".tmp.webm.json") - len("_9999999")
 
 // Elements of a template, with their longest length in characters (0 = no
 // bound), from settings 5.

@@ -22,8 +22,10 @@ type place struct {
 // publish gives the file at path its final name and returns it; afterwards the
 // old name is gone, and before it the file replaced, if any. Nothing that
 // exists is ever overwritten, whoever makes files in the folder at the same
-// time.
-func (p place) publish(path, replaced string) (string, error) {
+// time, and no name is taken whose sidecar's name is. placed is called while
+// both names exist: what it does is done again by the recovery if the process
+// ends in the middle.
+func (p place) publish(path, replaced string, placed func(final string)) (string, error) {
 	const most = 1 << 20
 	for n := p.number; n < most; n++ {
 		name := p.base
@@ -32,7 +34,10 @@ func (p place) publish(path, replaced string) (string, error) {
 			name = cut(name, maxBase) + suffix
 		}
 		final := filepath.Join(p.dir, name+p.ext)
-		err := moveNew(path, final, replaced)
+		if _, err := os.Lstat(final + sidecarExt); err == nil {
+			continue
+		}
+		err := moveNew(path, final, replaced, placed)
 		if errors.Is(err, fs.ErrExist) {
 			continue
 		}
@@ -49,9 +54,10 @@ func (p place) publish(path, replaced string) (string, error) {
 // refuses an existing name; on filesystems without links the name is first
 // taken by an empty file of ours. The old name goes last: while it is there,
 // recovery can see that the file was published.
-func moveNew(from, to, replaced string) error {
+func moveNew(from, to, replaced string, placed func(final string)) error {
 	err := os.Link(from, to)
 	if err == nil {
+		placed(to)
 		if replaced != "" {
 			os.Remove(replaced)
 		}
@@ -69,6 +75,7 @@ func moveNew(from, to, replaced string) error {
 		os.Remove(to)
 		return rerr
 	}
+	placed(to)
 	if replaced != "" {
 		os.Remove(replaced)
 	}

@@ -63,6 +63,9 @@ func New(env outputs.Env, cfg Config) (*Output, error) {
 	}
 	o := &Output{env: env, cfg: cfg, rotate: rotate, log: env.Log, recs: map[string]*recording{},
 		finish: newFinisher(cfg.Dir, cfg.Finalisers, &hook{path: path, timeout: cfg.HookTimeout}, env.Log)}
+	if cfg.Sidecar {
+		o.finish.sidecar = &SidecarApp{Name: "lineout", Version: env.Version}
+	}
 	if cfg.SIPRecordStream && cfg.RecordStreams {
 		env.Streams.OnCreate(o.created)
 	}
@@ -103,6 +106,7 @@ type recording struct {
 	rotation  rotation
 	syncEvery time.Duration
 	stopping  atomic.Bool
+	faulted   atomic.Bool // since the sink was opened last
 	att       *pipeline.Attachment
 
 	frames, bytes counter
@@ -155,6 +159,7 @@ func (o *Output) start(s *pipeline.Stream, template string, rotate rotation) err
 func (o *Output) state(r *recording, st pipeline.State, err error) {
 	if err != nil {
 		o.failures.Add(1)
+		r.faulted.Store(true)
 	}
 	switch st {
 	case pipeline.Active:

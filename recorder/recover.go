@@ -28,7 +28,7 @@ func (w *finisher) recoverAll(ctx context.Context) {
 		if isLive(name) {
 			w.recoverLive(ctx, path)
 		} else {
-			w.recoverTemp(path)
+			w.recoverTemp(ctx, path)
 		}
 		w.end()
 	}
@@ -52,7 +52,7 @@ func (w *finisher) recoverLive(ctx context.Context, path string) {
 	if final, ok := published(w.dir, temp); ok {
 		// It was stopped between giving the final name and cleaning up.
 		defer f.Close()
-		w.finishPublished(f, path, temp, final)
+		w.finishPublished(ctx, f, path, temp, final)
 		return
 	}
 	if st, err := f.Stat(); err == nil && st.Size() == 0 {
@@ -66,7 +66,7 @@ func (w *finisher) recoverLive(ctx context.Context, path string) {
 
 // recoverTemp removes a working file's name when its recording is published
 // and the growing file is gone.
-func (w *finisher) recoverTemp(temp string) {
+func (w *finisher) recoverTemp(ctx context.Context, temp string) {
 	live := liveFor(temp)
 	if _, err := os.Lstat(live); err == nil {
 		return // belongs to a growing file and goes with it
@@ -81,16 +81,17 @@ func (w *finisher) recoverTemp(temp string) {
 		return
 	}
 	defer f.Close()
-	w.finishPublished(f, "", temp, final)
+	w.finishPublished(ctx, f, "", temp, final)
 }
 
 // finishPublished cleans up behind a recording that has its final name.
-func (w *finisher) finishPublished(f *os.File, live, temp, final string) {
+func (w *finisher) finishPublished(ctx context.Context, f *os.File, live, temp, final string) {
 	stream := ""
 	if live != "" {
 		if st, err := f.Stat(); err == nil {
 			if s, err := containerOf(live).scan(f, st.Size()); err == nil {
 				stream = s.facts().Stream
+				w.completeSidecar(ctx, job{f: f, path: live, last: true, recovered: true}, s, final)
 			}
 		}
 		os.Remove(live)

@@ -28,6 +28,12 @@ type sink struct {
 	asked  bool // a key frame was asked for to rotate at
 
 	lastVideo time.Duration
+
+	gaps   *gapLog // of the open file
+	offset *offsetMeter
+	before pipeline.Quality
+	cont   continuity
+	kept   [3]time.Duration // cont.end of what is in files
 }
 
 // reorder is how long a WebM file waits for the other kind, because its
@@ -55,6 +61,9 @@ func (s *sink) Accepts() pipeline.Accepts {
 // there, because its name may hold that frame's time.
 func (s *sink) Open(_ context.Context, tracks []*media.Track) error {
 	s.tracks, s.params, s.cur = [3]*media.Track{}, [3]*media.Params{}, nil
+	if s.r.faulted.Swap(false) {
+		s.cont.fault()
+	}
 	s.format = mp4Container
 	for _, t := range tracks {
 		s.tracks[t.Kind] = t
@@ -99,6 +108,7 @@ func (s *sink) Write(_ context.Context, f *media.Frame) error {
 		}
 	} else if s.params[k] == nil {
 		if err := s.cur.addTrack(k, p); err != nil {
+			s.fault()
 			return err
 		}
 	}
@@ -108,9 +118,16 @@ func (s *sink) Write(_ context.Context, f *media.Frame) error {
 	if k == media.Video {
 		s.lastVideo = f.DTS
 	}
+	written := s.cont.end // by the fragment that may be written now
+	s.cont.next(f, s.gaps)
+	s.offset.take(f)
 	before := s.cur.size
 	if err := s.cur.write(f); err != nil {
+		s.fault()
 		return err
+	}
+	if s.cur.size > before {
+		s.kept = written
 	}
 	s.r.frames.Add(1)
 	s.r.bytes.Add(uint64(s.cur.size - before))
@@ -152,11 +169,11 @@ func (s *sink) full(f *media.Frame) bool {
 
 // begin opens the next file with the frame's track in its header.
 func (s *sink) begin(f *media.Frame, p *media.Params) error {
-	now := time.Now()
-	start := f.NTP
-	if start.IsZero() {
-		start = f.Arrival
+	now := f.Arrival
+	if now.IsZero() {
+		now = time.Now()
 	}
+	start := f.NTP
 	if start.IsZero() {
 		start = now
 	}
@@ -165,7 +182,8 @@ func (s *sink) begin(f *media.Frame, p *media.Params) error {
 	fs := facts{stream: shorten(st.Name()), mediaSession: st.ID(), session: m.SessionID, login: m.Login, start: start, startServer: now}
 	s.part++
 	h := header{meta: fileMeta{Stream: fs.stream, Base: fs.early(s.r.template), MediaSession: fs.mediaSession, Part: s.part,
-		Unique: uniqueParts(s.r.template), StartMS: start.UnixMilli(), StartServerMS: now.UnixMilli()}}
+		Unique: uniqueParts(s.r.template), StartMS: start.UnixMilli(), StartServerMS: now.UnixMilli(),
+		SenderClock: !f.NTP.IsZero(), Call: callFactsOf(m)}}
 	if f.Track.Kind == media.Video {
 		h.video = p
 	} else {
@@ -174,9 +192,12 @@ func (s *sink) begin(f *media.Frame, p *media.Params) error {
 	cur, err := createLive(s.r.dir, s.format, h, s.r.syncEvery)
 	if err != nil {
 		s.part--
+		s.fault()
 		return err
 	}
 	s.w.begin()
+	s.gaps, s.offset = &gapLog{}, &offsetMeter{}
+	s.before, _ = s.r.stream.Quality()
 	s.cur, s.asked, s.params = cur, false, [3]*media.Params{}
 	s.params[f.Track.Kind] = p
 	s.r.opened(h.meta.Base, s.format.ext, s.part)
@@ -192,11 +213,30 @@ func (s *sink) finishPart(last bool) error {
 	}
 	s.cur, s.params = nil, [3]*media.Params{}
 	before := cur.size
+	known := s.seen(cur)
 	err := cur.flush()
+	if err != nil {
+		s.fault()
+	} else {
+		s.kept = s.cont.end
+	}
 	s.r.bytes.Add(uint64(cur.size - before))
-	s.w.submit(job{f: cur.f, path: cur.path, last: last})
+	s.w.submit(job{f: cur.f, path: cur.path, last: last, seen: known})
 	s.w.end()
 	return err
+}
+
+// fault marks that what was not written yet is missing before the next part.
+func (s *sink) fault() {
+	s.cont.end = s.kept
+	s.cont.fault()
+}
+
+// seen is what is known about the file that is being closed.
+func (s *sink) seen(cur *liveFile) *seen {
+	k := &seen{gaps: s.gaps.list(cur.started), more: s.gaps.omitted, offset: s.offset.result(), before: s.before}
+	k.after, k.measured = s.r.stream.Quality()
+	return k
 }
 
 // Close implements pipeline.Sink. The last part is only the last if nobody is

@@ -33,6 +33,8 @@ type webmCue struct {
 type webmTrack struct {
 	entry      []byte // its TrackEntry
 	blocks     int
+	keys       int
+	bytes      int64
 	start, end time.Duration
 	last       int64
 	usual      int64 // milliseconds between the last two blocks
@@ -210,6 +212,10 @@ func (s *webmScan) add(k block, cluster int64) {
 		t.usual = k.ms - t.last
 	}
 	t.blocks++
+	t.bytes += int64(len(k.payload))
+	if k.key {
+		t.keys++
+	}
 	t.last = k.ms
 	t.end = time.Duration(k.ms) * time.Millisecond
 	if k.track == audioID {
@@ -241,11 +247,7 @@ func (s *webmScan) wholeSize() int64 { return s.whole }
 // ending are the facts about the whole file that its name may need.
 func (s *webmScan) ending() ending {
 	var e ending
-	first := time.Duration(-1)
 	for n, t := range s.tracks {
-		if first < 0 || t.start < first {
-			first = t.start
-		}
 		e.duration = max(e.duration, t.end)
 		if n == videoID {
 			e.video = "VP8"
@@ -253,10 +255,19 @@ func (s *webmScan) ending() ending {
 			e.audio = "OPUS"
 		}
 	}
-	if first > 0 {
-		e.duration -= first
-	}
+	e.duration -= s.begin()
 	return e
+}
+
+// begin is the time of the earliest block.
+func (s *webmScan) begin() time.Duration {
+	first := time.Duration(-1)
+	for _, t := range s.tracks {
+		if first < 0 || t.start < first {
+			first = t.start
+		}
+	}
+	return max(first, 0)
 }
 
 // rewrite writes the finished form: a Segment of known size with SeekHead,

@@ -69,7 +69,7 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 	}()
 	table := codecTable(settings.FFmpeg, log)
 	s.hub = pipeline.NewHub(pipeline.HubConfig{Codecs: table, Log: log, FlushTimeout: settings.Server.ShutdownTimeout * 2 / 3})
-	env := outputs.Env{Streams: s.hub, Codecs: table, Log: log}
+	env := outputs.Env{Streams: s.hub, Codecs: table, Log: log, Version: settings.Version}
 	for i, k := range outputKinds() {
 		o, err := k.New(env, settings.Outputs[i])
 		if err != nil {

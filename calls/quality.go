@@ -1,0 +1,21 @@
+package calls
+
+import (
+	"lineout/pipeline"
+	"lineout/pipeline/rtpin"
+)
+
+// quality is what outputs may know of how well the call is received.
+func (t *tap) quality() pipeline.Quality {
+	st := t.stats.Load()
+	if st == nil {
+		return pipeline.Quality{Sync: string(rtpin.SyncNone)}
+	}
+	return pipeline.Quality{Sync: string(st.Sync), SyncError: st.SyncError, DriftPPM: st.DriftPPM, Jumps: st.Jumps,
+		Audio: trackQuality(st.Audio), Video: trackQuality(st.Video)}
+}
+
+func trackQuality(t rtpin.TrackStats) pipeline.TrackQuality {
+	return pipeline.TrackQuality{Packets: t.Packets, Lost: t.Lost, Late: t.Late, Damaged: t.Damaged, Dropped: t.Dropped,
+		KeyframeRequests: t.KeyframeRequests, Jitter: t.Jitter}
+}
