@@ -5,7 +5,6 @@
 package codecs
 
 import (
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -110,6 +109,8 @@ type Table struct {
 	codecs     map[media.Codec]Codec
 	order      []Codec
 	converters []Converter
+	rules      Rules
+	excluded   map[media.Codec]bool // from streaming
 }
 
 // NewTable builds a table; the order of codecs is kept for listings.
@@ -129,32 +130,3 @@ func (t *Table) All() []Codec { return t.order }
 
 // Converters lists the conversions in table order.
 func (t *Table) Converters() []Converter { return t.converters }
-
-// Plan says how a track of codec have reaches a sink that accepts these codecs,
-// best first. Pass-through (a nil Converter) always wins, whatever the order,
-// because not to encode is cheaper and better than any encode.
-func (t *Table) Plan(have media.Codec, accepts []media.Codec) (*Converter, error) {
-	for _, a := range accepts {
-		if a == have {
-			return nil, nil
-		}
-	}
-	for _, a := range accepts {
-		for i := range t.converters {
-			if c := &t.converters[i]; c.From == have && c.To == a {
-				return c, nil
-			}
-		}
-	}
-	return nil, &NoPathError{Have: have, Want: accepts}
-}
-
-// NoPathError says that no conversion leads from a track to what a sink takes.
-type NoPathError struct {
-	Have media.Codec
-	Want []media.Codec
-}
-
-func (e *NoPathError) Error() string {
-	return fmt.Sprintf("the stream has %s, wanted is one of %v, and this build has no conversion between them", e.Have, e.Want)
-}

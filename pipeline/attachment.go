@@ -36,6 +36,8 @@ type Attachment struct {
 	mu    sync.Mutex
 	state State
 	err   error
+	// refused are tracks that cannot be given to the sink, which was said.
+	refused map[*media.Track]error
 
 	frames, bytes, retries atomic.Uint64
 
@@ -94,6 +96,20 @@ func (a *Attachment) Err() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.err
+}
+
+// Missing says why the sink does without tracks the stream has and it wants,
+// nil if it has them all.
+func (a *Attachment) Missing() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var errs []error
+	for _, t := range a.stream.Tracks() {
+		if err := a.refused[t]; err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", t.ID, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Stats are the counters so far.
@@ -335,7 +351,7 @@ func (a *Attachment) connect() error {
 		if len(want) == 0 || a.connected(t) {
 			continue
 		}
-		conv, err := a.stream.hub.cfg.Codecs.Plan(t.Codec, want)
+		conv, err := a.stream.hub.cfg.Codecs.Plan(t.Codec, want, a.acc.Streaming)
 		if err == nil {
 			err = a.connectOne(t, conv)
 		}
@@ -343,7 +359,7 @@ func (a *Attachment) connect() error {
 			return err
 		}
 		if err != nil {
-			a.log.Warn("track cannot be given to sink", "track", t.ID, "codec", t.Codec, "err", err)
+			a.refuse(t, err)
 			errs = append(errs, fmt.Errorf("%s: %w", t.ID, err))
 		}
 	}
@@ -351,6 +367,20 @@ func (a *Attachment) connect() error {
 		return errors.Join(errs...)
 	}
 	return nil
+}
+
+// refuse notes why the sink does without a track, and says so once.
+func (a *Attachment) refuse(t *media.Track, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, told := a.refused[t]; told {
+		return
+	}
+	if a.refused == nil {
+		a.refused = map[*media.Track]error{}
+	}
+	a.refused[t] = err
+	a.log.Warn("track cannot be given to sink", "track", t.ID, "codec", t.Codec, "err", err)
 }
 
 func (a *Attachment) connectOne(t *media.Track, conv *codecs.Converter) error {

@@ -90,6 +90,8 @@ func (s *Stream) Graph() Graph {
 			QueueDelayMS: st.QueueDelay.Milliseconds()}
 		if err := a.Err(); err != nil {
 			gs.Error = err.Error()
+		} else if err := a.Missing(); err != nil {
+			gs.Error = err.Error()
 		}
 		g.Sinks = append(g.Sinks, gs)
 	}

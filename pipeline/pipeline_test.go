@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -393,6 +394,34 @@ func TestNoConversionIsAClearFailure(t *testing.T) {
 		var np *codecs.NoPathError
 		if !errors.As(a.Err(), &np) {
 			t.Errorf("err %v", a.Err())
+		}
+		b.stop()
+	})
+}
+
+// What may not be converted is said once, and the other track goes on.
+func TestTrackThatMayNotBeConvertedIsLeftOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table, _ := codecs.NewTable(nil, []codecs.Converter{{From: "A", To: "B",
+			New: func(*media.Track, codecs.Options) (codecs.Conversion, error) { return upper{new(int)}, nil }}}).With(codecs.Rules{NoConversion: true})
+		b := start(t, table, true)
+		p := &probe{acc: Accepts{Audio: []media.Codec{"B"}, Video: anyCodec.Video, Streaming: true, NeedParams: true, TrackWait: time.Second}}
+		a, _ := b.s.Attach("p", p, Policy{})
+		b.v.SetParams(&media.Params{Width: 640})
+		synctest.Wait()
+		for ms := 0; ms < 400; ms += 40 {
+			b.s.Write(frame(b.v, ms, true))
+			b.s.Write(frame(b.a, ms, true))
+			synctest.Wait()
+		}
+		if n := len(p.got()); n != 10 || a.State() != Active {
+			t.Errorf("got %d frames of 10, state %s", n, a.State())
+		}
+		if err := a.Missing(); err == nil || !strings.Contains(err.Error(), codecs.DisabledInfo) {
+			t.Errorf("missing: %v", err)
+		}
+		if err := b.s.Graph().Sinks[0].Error; !strings.Contains(err, codecs.DisabledInfo) {
+			t.Errorf("the graph says %q", err)
 		}
 		b.stop()
 	})

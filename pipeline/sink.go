@@ -52,6 +52,9 @@ type LossWatcher interface {
 type Accepts struct {
 	// Audio and Video are codecs, best first; empty means the kind is not wanted.
 	Audio, Video []media.Codec
+	// Streaming says that what is taken is played at once, elsewhere: the
+	// rules for players and pushes hold (codecs.Rules), not those for files.
+	Streaming bool
 	// NeedParams holds Open back until the video track's parameters are known
 	// (a container header needs the picture size), at most for TrackWait after
 	// the first frame of any track; then Open is called without the track and

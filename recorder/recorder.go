@@ -224,7 +224,7 @@ func (r *recording) container() *container {
 		if r.o.cfg.formatFor(c.video) == nil {
 			continue
 		}
-		if _, err := r.o.env.Codecs.Plan(v.Codec, []media.Codec{c.video}); err == nil {
+		if _, err := r.o.env.Codecs.Plan(v.Codec, []media.Codec{c.video}, false); err == nil {
 			return c
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"lineout/api/rest"
 	"lineout/api/ws"
 	"lineout/calls/sip"
+	"lineout/codecs"
 	"lineout/codecs/ffmpeg"
 	"lineout/pipeline/rtpin"
 )
@@ -85,6 +86,7 @@ type Settings struct {
 	Server  Config
 	SIP     sip.Config
 	RTPIn   rtpin.Config
+	Codecs  codecs.Rules
 	FFmpeg  ffmpeg.Config
 	REST    rest.Config
 	WS      ws.Config
@@ -103,5 +105,5 @@ func NewSettings(version string) *Settings {
 
 // Sections lists the structs to fill, in the order of the documentation.
 func (s *Settings) Sections() []any {
-	return append([]any{&s.Server, &s.REST, &s.WS, &s.SIP, &s.RTPIn, &s.FFmpeg}, s.Outputs...)
+	return append([]any{&s.Server, &s.REST, &s.WS, &s.SIP, &s.RTPIn, &s.Codecs, &s.FFmpeg}, s.Outputs...)
 }

@@ -67,7 +67,7 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 			s.giveBack()
 		}
 	}()
-	table := codecTable(settings.FFmpeg, log)
+	table := codecTable(settings, log)
 	s.hub = pipeline.NewHub(pipeline.HubConfig{Codecs: table, Log: log, FlushTimeout: settings.Server.ShutdownTimeout * 2 / 3})
 	env := outputs.Env{Streams: s.hub, Codecs: table, Log: log, Version: settings.Version}
 	for i, k := range outputKinds() {

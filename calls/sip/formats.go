@@ -22,7 +22,7 @@ type wireFormat struct {
 	fmtp    string
 }
 
-const telephoneEvent media.Codec = "telephone-event"
+const telephoneEvent = codecs.TelephoneEvent
 
 // wireFormats lists what SIP calls can carry. A codec may stand here more than
 // once: H.264 in packetization mode 1 before mode 0 (S2-32), telephone-event

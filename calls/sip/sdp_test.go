@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"lineout/codecs"
 	"lineout/media"
 )
 
@@ -51,6 +52,15 @@ func TestOfferForm(t *testing.T) {
 		}
 		if g.got.String() != string(want) {
 			t.Errorf("%s: got\n%s", g.file, g.got)
+		}
+	}
+}
+
+// Every setting means the same codec here as in the settings of the outputs.
+func TestNamesOfSettings(t *testing.T) {
+	for _, f := range wireFormats {
+		if c, known := codecs.Named(f.setting); !known || c != f.codec {
+			t.Errorf("%s means %q elsewhere, %q here", f.setting, c, f.codec)
 		}
 	}
 }

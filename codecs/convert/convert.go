@@ -27,7 +27,7 @@ func All() []codecs.Converter {
 		from            []media.Codec
 	}{
 		{aac.Name, aac.SampleRate, 1, []media.Codec{opus.Name, g722.Name, g711.PCMA, g711.PCMU}},
-		{opus.Name, opus.ClockRate, 2, []media.Codec{g722.Name, g711.PCMA, g711.PCMU}},
+		{opus.Name, opus.ClockRate, 2, []media.Codec{g722.Name, g711.PCMA, g711.PCMU, opus.Name}},
 		{g711.PCMA, g711.SampleRate, 1, []media.Codec{opus.Name, g722.Name, g711.PCMU}},
 		{g711.PCMU, g711.SampleRate, 1, []media.Codec{opus.Name, g722.Name, g711.PCMA}},
 	} {

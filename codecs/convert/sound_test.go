@@ -339,7 +339,7 @@ func TestPlan(t *testing.T) {
 		{g711.PCMU, []media.Codec{opus.Name, g711.PCMA}, opus.Name},
 		{opus.Name, []media.Codec{g711.PCMA, g711.PCMU}, g711.PCMA},
 	} {
-		c, err := table.Plan(tc.have, tc.accepts)
+		c, err := table.Plan(tc.have, tc.accepts, false)
 		switch {
 		case err != nil:
 			t.Errorf("%s to %v: %v", tc.have, tc.accepts, err)
@@ -347,7 +347,7 @@ func TestPlan(t *testing.T) {
 			t.Errorf("%s to %v: %+v", tc.have, tc.accepts, c)
 		}
 	}
-	if _, err := table.Plan(aac.Name, []media.Codec{opus.Name}); err == nil {
+	if _, err := table.Plan(aac.Name, []media.Codec{opus.Name}, false); err == nil {
 		t.Error("AAC was planned to be decoded")
 	}
 }

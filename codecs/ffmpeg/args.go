@@ -19,6 +19,10 @@ func input(format string, extra ...string) []string {
 	return append(a, "-f", format, "-i", "pipe:0", "-map", "0:v:0", "-an")
 }
 
+// What the demuxers of the program are told for each codec that goes in.
+func fromVP8() []string  { return input("ivf") }
+func fromH264() []string { return input("flv", "-flags", "low_delay") }
+
 func output(format string) []string {
 	return []string{"-pix_fmt", "yuv420p", "-fps_mode", "passthrough", "-enc_time_base", "1:1000", "-copyts",
 		"-flush_packets", "1", "-f", format, "pipe:1"}
@@ -33,8 +37,8 @@ func output(format string) []string {
 // fixed distance in time, whatever the frame rate. prev_forced_t, not a
 // multiple of the interval, so that a pause in the picture is not followed by
 // a burst of them.
-func toH264(c Config, w, h int) []string {
-	a := input("ivf")
+func toH264(in []string, c Config, w, h int) []string {
+	a := in
 	if w%2 != 0 || h%2 != 0 { // 4:2:0 has no half samples
 		a = append(a, "-vf", fmt.Sprintf("crop=%d:%d:0:0", w&^1, h&^1))
 	}
@@ -50,9 +54,9 @@ func toH264(c Config, w, h int) []string {
 // toVP8 encodes for browsers, which ask for a key frame when they lost too
 // much: the request goes to the source, and each of the source's key frames
 // becomes one here.
-func toVP8(c Config, w, h int) []string {
+func toVP8(in []string, c Config, _, _ int) []string {
 	rate := strconv.Itoa(c.Bitrate) + "k"
-	a := append(input("flv", "-flags", "low_delay"), "-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-lag-in-frames", "0",
+	a := append(in, "-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-lag-in-frames", "0",
 		"-auto-alt-ref", "0", "-error-resilient", "1", "-threads", strconv.Itoa(c.Threads),
 		"-crf", "20", "-b:v", rate, "-maxrate", rate, "-bufsize", rate, "-g", "300", "-force_key_frames", "source")
 	return append(a, output("ivf")...)

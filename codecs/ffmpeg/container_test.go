@@ -59,7 +59,7 @@ func TestContainersRoundTrip(t *testing.T) {
 // their times to the nanosecond, and decoding time strictly grows.
 func TestTimes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		k := kinds()[rapid.IntRange(0, 1).Draw(t, "kind")]
+		k := kinds()[rapid.IntRange(0, len(kinds())-1).Draw(t, "kind")]
 		c := &conversion{kind: k, child: &child{in: make(chan unit, maxUnderWay+1)}, lastMs: -1}
 		var at time.Duration
 		given := map[time.Duration]bool{}

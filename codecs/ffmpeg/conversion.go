@@ -133,7 +133,7 @@ func (c *conversion) prepare(f *media.Frame, emit func(*media.Frame)) bool {
 
 func (c *conversion) start(f *media.Frame, p *media.Params) bool {
 	first := unit{key: true, params: p}
-	child, err := start(c.kind, c.path, c.kind.args(c.cfg, p.Width, p.Height), first, p.Width, p.Height)
+	child, err := start(c.kind, c.path, c.kind.args(c.kind.input(), c.cfg, p.Width, p.Height), first, p.Width, p.Height)
 	if err != nil {
 		c.backOff(err)
 		return false

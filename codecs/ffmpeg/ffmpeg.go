@@ -40,18 +40,32 @@ type Config struct {
 type kind struct {
 	from, to codecs.Codec
 	encoder  string
-	args     func(c Config, w, h int) []string
+	input    func() []string
+	args     func(in []string, c Config, w, h int) []string
 	mux      func() muxer
 	demux    func(r *bufio.Reader) demuxer
 }
 
+// kinds lists the conversions. Those of a codec to itself are planned only
+// where the rules ask that everything be encoded anew (codecs.Rules).
 func kinds() []kind {
-	return []kind{
-		{from: vp8.Codec, to: h264.Codec, encoder: "libx264", args: toH264,
-			mux: func() muxer { return ivfMuxer{} }, demux: func(r *bufio.Reader) demuxer { return &flvDemuxer{r: r} }},
-		{from: h264.Codec, to: vp8.Codec, encoder: "libvpx", args: toVP8,
-			mux: func() muxer { return flvMuxer{} }, demux: func(r *bufio.Reader) demuxer { return &ivfDemuxer{r: r} }},
+	type side struct {
+		codec   codecs.Codec
+		encoder string
+		input   func() []string
+		args    func(in []string, c Config, w, h int) []string
+		mux     func() muxer
+		demux   func(r *bufio.Reader) demuxer // of what this side's encoder gives
 	}
+	v := side{vp8.Codec, "libvpx", fromVP8, toVP8, func() muxer { return ivfMuxer{} }, func(r *bufio.Reader) demuxer { return &ivfDemuxer{r: r} }}
+	h := side{h264.Codec, "libx264", fromH264, toH264, func() muxer { return flvMuxer{} }, func(r *bufio.Reader) demuxer { return &flvDemuxer{r: r} }}
+	var list []kind
+	for _, pair := range [][2]side{{v, h}, {h, v}, {h, h}, {v, v}} {
+		from, to := pair[0], pair[1]
+		list = append(list, kind{from: from.codec, to: to.codec, encoder: to.encoder, input: from.input,
+			args: to.args, mux: from.mux, demux: to.demux})
+	}
+	return list
 }
 
 // Converters looks for the program, asks it once which encoders it has, and
@@ -73,10 +87,13 @@ func Converters(ctx context.Context, c Config, log *slog.Logger) []codecs.Conver
 		return nil
 	}
 	var list []codecs.Converter
+	var missing []string
 	for _, k := range kinds() {
-		name := fmt.Sprintf("%s→%s", k.from.Name(), k.to.Name())
 		if !slices.Contains(have, k.encoder) {
-			log.Warn("no conversion "+name+": "+lost, "err", fmt.Sprintf("%s was built without %s", path, k.encoder))
+			if !slices.Contains(missing, k.encoder) {
+				missing = append(missing, k.encoder)
+				log.Warn("no conversion to "+string(k.to.Name())+": "+lost, "err", fmt.Sprintf("%s was built without %s", path, k.encoder))
+			}
 			continue
 		}
 		list = append(list, codecs.Converter{From: k.from.Name(), To: k.to.Name(), ClockRate: k.to.ClockRate(),

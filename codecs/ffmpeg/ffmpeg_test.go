@@ -63,14 +63,24 @@ func frames(pics [][]byte, from time.Duration) []*media.Frame {
 	return list
 }
 
+// converter is the conversion from the other codec to this one.
 func converter(t testing.TB, to media.Codec) codecs.Converter {
 	t.Helper()
+	from := h264.Name
+	if to == from {
+		from = vp8.Name
+	}
+	return between(t, from, to)
+}
+
+func between(t testing.TB, from, to media.Codec) codecs.Converter {
+	t.Helper()
 	for _, c := range Converters(context.Background(), defaults, slog.New(slog.DiscardHandler)) {
-		if c.To == to {
+		if c.From == from && c.To == to {
 			return c
 		}
 	}
-	t.Fatalf("no conversion to %s: ffmpeg with libx264 and libvpx is needed: make deps", to)
+	t.Fatalf("no conversion %s→%s: ffmpeg with libx264 and libvpx is needed: make deps", from, to)
 	panic("unreachable")
 }
 
@@ -157,6 +167,20 @@ func TestVP8ToH264AndBack(t *testing.T) {
 	}
 	require.Equal(t, 322, back[0].Params.Width)
 	require.Equal(t, 240, back[0].Params.Height)
+}
+
+// To encode anew keeps the times as any other conversion does.
+func TestAnew(t *testing.T) {
+	var asked int
+	in := frames(clip(t, "320x240", 100), 1234567*time.Microsecond)
+	anew := run(t, begin(t, between(t, vp8.Name, vp8.Name), &asked), in)
+	sameTimes(t, in, anew)
+	require.NotEqual(t, in[10].Data, anew[10].Data)
+	out := run(t, begin(t, converter(t, h264.Name), &asked), anew)
+	again := run(t, begin(t, between(t, h264.Name, h264.Name), &asked), out)
+	sameTimes(t, in, again)
+	require.Equal(t, 100, decodable(t, again))
+	require.NotEqual(t, out[10].Data, again[10].Data)
 }
 
 func TestSizeChange(t *testing.T) {
@@ -275,11 +299,11 @@ func TestConvertersOfThisMachine(t *testing.T) {
 		want       []media.Codec
 		log        string
 	}{
-		{"both", "ffmpeg", []media.Codec{h264.Name, vp8.Name}, ""},
+		{"both", "ffmpeg", []media.Codec{h264.Name, vp8.Name, h264.Name, vp8.Name}, ""},
 		{"off", "", nil, ""},
 		{"missing", filepath.Join(t.TempDir(), "none"), nil, "no such file"},
 		{"broken", script(t, "exit 3"), nil, "exit status 3"},
-		{"without x264", script(t, "echo ' V....D libvpx  VP8'"), []media.Codec{vp8.Name}, "without libx264"},
+		{"without x264", script(t, "echo ' V....D libvpx  VP8'"), []media.Codec{vp8.Name, vp8.Name}, "without libx264"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var b lockedBuffer

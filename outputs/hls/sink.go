@@ -45,6 +45,7 @@ type sink struct {
 // Accepts implements pipeline.Sink. AAC is all that every player takes.
 func (s *sink) Accepts() pipeline.Accepts {
 	return pipeline.Accepts{Audio: []media.Codec{aac.Name}, Video: []media.Codec{h264.Name}, NeedParams: true,
+		Streaming: true,
 		TrackWait: 3 * time.Second, KeyframeEvery: s.p.o.cfg.SegmentDuration}
 }
 

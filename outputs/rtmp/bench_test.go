@@ -56,7 +56,7 @@ func TestNoAllocationPerFrame(t *testing.T) {
 	s := newTestSink(t, "rtmp://h/live", time.Second, time.Second)
 	s.conn = newConn(discard{}, s.addr, time.Second)
 	s.conn.w.size = outChunkSize
-	v, a := &media.Track{ID: "video", Kind: media.Video}, &media.Track{ID: "audio", Kind: media.Audio, ClockRate: 48000, Channels: 1}
+	v, a := &media.Track{ID: "video", Kind: media.Video, Codec: "H264"}, &media.Track{ID: "audio", Kind: media.Audio, Codec: "AAC", ClockRate: 48000, Channels: 1}
 	v.SetParams(c.videoParams)
 	a.SetParams(c.audioParams)
 	s.join(v)

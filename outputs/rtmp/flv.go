@@ -12,19 +12,14 @@ import (
 	"lineout/media"
 )
 
-// Tag header bytes of Adobe's Video File Format Specification 10.1, E.4.2.1
-// (audio) and E.4.3.1 (video).
+// Tag header bytes of Adobe's Video File Format Specification 10.1, E.4.3.1.
 const (
-	// tagAAC: AAC, and "44 kHz, 16 bit, stereo" which the format demands for
-	// AAC whatever the real rate and channels are.
-	tagAAC         = 10<<4 | 3<<2 | 1<<1 | 1
 	tagKeyframe    = 1<<4 | 7 // key frame, AVC
 	tagInter       = 2<<4 | 7
 	packetHeader   = 0 // AVC or AAC sequence header
 	packetMedia    = 1
 	packetAVCEnd   = 2
 	codecIDAVC     = 7
-	codecIDAAC     = 10
 	aacSampleRate  = 48000
 	videoHeadBytes = 5
 )
@@ -67,12 +62,6 @@ func videoHead(b *[videoHeadBytes]byte, first, packet byte, cts int64) []byte {
 	cts = max(-limit, min(limit, cts))
 	b[0], b[1], b[2], b[3], b[4] = first, packet, byte(cts>>16), byte(cts>>8), byte(cts)
 	return b[:]
-}
-
-// audioHead is the head of an AAC tag.
-func audioHead(b *[videoHeadBytes]byte, packet byte) []byte {
-	b[0], b[1] = tagAAC, packet
-	return b[:2]
 }
 
 // avcRecord is the AVCDecoderConfigurationRecord (ISO/IEC 14496-15 section
@@ -139,7 +128,9 @@ func metadata(video, audio *media.Track) amf0.ECMAArray {
 	}
 	if audio != nil {
 		rate, channels := audioForm(audio)
-		put("audiocodecid", float64(codecIDAAC))
+		if f := formatOf(audio.Codec); f != nil {
+			put("audiocodecid", float64(f.id()))
+		}
 		put("audiosamplerate", float64(rate))
 		put("audiosamplesize", 16.0)
 		put("audiochannels", float64(channels))
@@ -149,7 +140,7 @@ func metadata(video, audio *media.Track) amf0.ECMAArray {
 	return m
 }
 
-// audioForm is the sample rate in Hz and the number of channels of an AAC track.
+// audioForm is the sample rate in Hz and the number of channels of a track.
 func audioForm(t *media.Track) (rate, channels int) {
 	rate, channels = t.ClockRate, t.Channels
 	if p := t.Params(); p != nil {

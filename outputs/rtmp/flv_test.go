@@ -3,6 +3,7 @@ package rtmp
 import (
 	"bytes"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,6 +49,32 @@ func TestAVCRecord(t *testing.T) {
 	for _, bad := range [][][]byte{nil, {high}, {pps}, {{0x67}, pps}, {{}, pps}} {
 		if b, err := avcRecord(bad); err == nil {
 			t.Errorf("%x gives %x", bad, b)
+		}
+	}
+}
+
+func TestAudioFormats(t *testing.T) {
+	var b [videoHeadBytes]byte
+	for codec, want := range map[media.Codec][]byte{"AAC": {0xaf, packetMedia}, "PCMA": {0x72}, "PCMU": {0x82}} {
+		f := formatOf(codec)
+		if got := f.head(&b, packetMedia); !bytes.Equal(got, want) {
+			t.Errorf("%s: head %x, want %x", codec, got, want)
+		}
+		if f.id() != int(want[0]>>4) {
+			t.Errorf("%s: id %d", codec, f.id())
+		}
+	}
+	if formatOf("opus") != nil {
+		t.Error("Opus has a place in FLV")
+	}
+	s := &sink{}
+	if got := s.quiet(formatOf("PCMA"), make([]byte, 240), 1); len(got) != 240 || got[0] != 0xd5 || got[239] != 0xd5 {
+		t.Errorf("A-law silence is %x", got)
+	}
+	for in, want := range map[string]int{"aac": 1, "ulaw, ALAW ": 2, "opus": 0, "": 0, "mp3": 0, "aac,g722": 0} {
+		got, err := parseAudioCodecs(strings.FieldsFunc(in, func(r rune) bool { return r == ',' }))
+		if len(got) != want || (err == nil) != (want > 0) {
+			t.Errorf("%q: %v %v", in, got, err)
 		}
 	}
 }

@@ -129,7 +129,7 @@ func newCall(t testing.TB, s *pipeline.Stream) *source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	call := &clip{video: src.clip.video, videoParams: src.clip.videoParams}
+	call := &clip{video: src.clip.video, videoParams: src.clip.videoParams, audioParams: g711.CodecPCMA.Params(nil, nil)}
 	const packet, packetTime = 160, 20 * time.Millisecond
 	for i := 0; (i+1)*packet <= len(sound); i++ {
 		call.audio = append(call.audio, unit{at: time.Duration(i) * packetTime, data: [][]byte{sound[i*packet : (i+1)*packet]}})
@@ -201,6 +201,7 @@ func testConfig() *Config {
 		Prefix: "rtmp_", FlashVersion: "FMLE/3.0 (compatible; lineout)",
 		ConnectTimeout: 5 * time.Second, WriteTimeout: 3 * time.Second, QueueDelay: 2 * time.Second,
 		RetryMin: 200 * time.Millisecond, RetryMax: time.Second, KeyframeInterval: 2 * time.Second,
+		AudioCodecs: []string{"aac"},
 	}
 }
 
@@ -215,7 +216,7 @@ func newRig(t testing.TB, cfg *Config) *rig {
 	t.Helper()
 	logs := &logBuffer{}
 	log := slog.New(slog.NewTextHandler(logs, nil))
-	table := codecs.NewTable([]codecs.Codec{h264.Codec, aac.Codec, g711.CodecPCMA}, convert.All())
+	table := codecs.NewTable([]codecs.Codec{h264.Codec, aac.Codec, g711.CodecPCMA, g711.CodecPCMU}, convert.All())
 	hub := pipeline.NewHub(pipeline.HubConfig{Codecs: table, Log: log, FlushTimeout: 3 * time.Second})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

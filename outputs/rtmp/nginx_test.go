@@ -96,6 +96,38 @@ func TestNginxRecordsACall(t *testing.T) {
 	t.Logf("%v", report)
 }
 
+// G.711 goes through as it is, where rtmp_audio_codecs says that the server
+// takes it.
+func TestNginxRecordsG711(t *testing.T) {
+	server := peers.StartRTMPServer(t)
+	c := testConfig()
+	c.AudioCodecs = []string{"ALAW", "aac"}
+	r := newRig(t, c)
+	stream := r.stream(t, "call8")
+	src := newCall(t, stream)
+	p, err := r.Start(stream, Target{URL: server.URL("live"), Name: "call8"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	src.answer()
+	stop := src.play(t)
+	peers.Eventually(t, "five seconds", eventually, func() bool { return p.stats().Frames > 5*(25+50) })
+	if n := len(stream.Graph().Converters); n != 0 {
+		t.Errorf("%d conversions for sound that passes", n)
+	}
+	stop()
+	stream.Close("test")
+	<-stream.Done()
+	report := recording(t, server, "rtmp_call8", 0)
+	if a := report.Audio; a == nil || a.Codec != "pcm_alaw" || a.Rate != 8000 || a.Channels != 1 || a.Gaps != 0 || a.Holes != 0 {
+		t.Errorf("sound is not what was sent: %v", report)
+	}
+	if s := report.Sync; s == nil || s.MedianMillis < -40 || s.MedianMillis > 40 || s.Pairs < 3 {
+		t.Errorf("sound and picture are apart: %v", report)
+	}
+	t.Logf("%v", report)
+}
+
 // recording measures the n-th recording of a stream once it is complete.
 func recording(t *testing.T, server *peers.RTMPServer, name string, n int) *media.Report {
 	t.Helper()

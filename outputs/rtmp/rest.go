@@ -39,14 +39,32 @@ type Transponder struct {
 	Muted          bool     `json:"muted"`
 	SoundEnabled   bool     `json:"soundEnabled"`
 	Options        struct{} `json:"options"`
+	// Error says why a push fails, or does without a track; ours.
+	Error string `json:"error,omitempty"`
 }
 
 func (p *Push) transponder() Transponder {
 	w, h := p.size()
 	return Transponder{
 		MediaSessionID: p.id, StreamName: p.Name(), RTMPURL: p.shownURL(),
-		Width: w, Height: h, Muted: p.Muted(),
+		Width: w, Height: h, Muted: p.Muted(), Error: p.trouble(),
 	}
+}
+
+// trouble is why a push is not connected, else why it does without a track.
+func (p *Push) trouble() string {
+	att := p.attachment()
+	if att == nil {
+		return ""
+	}
+	err := att.Missing()
+	if p.Status() != StatusActive && att.Err() != nil {
+		err = att.Err()
+	}
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 // shownURL is the push's address as answers show it. With a full URL the last

@@ -1,4 +1,4 @@
-// Package rtmp pushes streams to RTMP servers (H.264 and AAC, S2-5): one Push
+// Package rtmp pushes streams to RTMP servers (H.264 and AAC, on demand G.711, S2-5): one Push
 // per stream and target, each a pipeline.Sink on its stream, started by the
 // REST API (/push/…) or for a call that names an rtmpUrl. A push reconnects by
 // itself and ends with its stream.
@@ -20,6 +20,7 @@ import (
 	"github.com/google/uuid"
 
 	"lineout/api/fault"
+	"lineout/media"
 	"lineout/outputs"
 	"lineout/pipeline"
 )
@@ -44,6 +45,7 @@ type Output struct {
 	outputs.Base
 	streams  *pipeline.Hub
 	cfg      Config
+	audio    []media.Codec // of rtmp_audio_codecs
 	log      *slog.Logger
 	dialer   *dialer
 	resolver resolver
@@ -64,12 +66,16 @@ func New(env outputs.Env, cfg *Config) (*Output, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	audio, err := parseAudioCodecs(cfg.AudioCodecs)
+	if err != nil {
+		return nil, err
+	}
 	tc, err := cfg.tlsConfig()
 	if err != nil {
 		return nil, err
 	}
 	return &Output{
-		streams: env.Streams, cfg: *cfg, log: env.Log, resolver: net.DefaultResolver,
+		streams: env.Streams, cfg: *cfg, audio: audio, log: env.Log, resolver: net.DefaultResolver,
 		dialer: &dialer{tls: tc, connectTimeout: cfg.ConnectTimeout, writeTimeout: cfg.WriteTimeout},
 		byID:   make(map[string]*Push), byKey: make(map[string]*Push),
 	}, nil
@@ -155,7 +161,7 @@ func (o *Output) Start(stream *pipeline.Stream, t Target) (*Push, error) {
 	p := &Push{
 		id: uuid.NewString(), out: o, stream: stream, target: t, addr: a, status: StatusWait,
 		log:  o.log.With("stream", stream.Name(), "rtmp", a.String()),
-		sink: &sink{dialer: o.dialer, addr: a, flashVer: t.FlashVersion, keyframeEvery: o.cfg.KeyframeInterval},
+		sink: &sink{dialer: o.dialer, addr: a, flashVer: t.FlashVersion, keyframeEvery: o.cfg.KeyframeInterval, audioCodecs: o.audio},
 	}
 	p.sink.muted.Store(t.Muted)
 	if err := o.claim(p); err != nil {

@@ -160,7 +160,7 @@ func TestWhatTheServerSees(t *testing.T) {
 	if v := tags[1]; v.typ != typeVideo || v.body[1] != packetHeader {
 		t.Errorf("second message is not the AVC sequence header: %v", v)
 	}
-	if a := tags[2]; a.typ != typeAudio || !bytes.Equal(a.body, append([]byte{tagAAC, packetHeader}, src.clip.audioParams.Sets[0]...)) {
+	if a := tags[2]; a.typ != typeAudio || !bytes.Equal(a.body, append([]byte{0xaf, packetHeader}, src.clip.audioParams.Sets[0]...)) {
 		t.Errorf("third message is not the AAC sequence header: %v", a)
 	}
 	if end := tags[len(tags)-1]; end.typ != typeVideo || end.body[1] != packetAVCEnd {
@@ -202,7 +202,7 @@ func checkTags(t *testing.T, tags []tag, c *clip) {
 		} else {
 			want = c.audio[a]
 			a++
-			body = append([]byte{tagAAC, packetMedia}, want.data[0]...)
+			body = append([]byte{0xaf, packetMedia}, want.data[0]...)
 		}
 		if !bytes.Equal(g.body, body) {
 			t.Fatalf("type %d at %v: the server got %d other bytes than were sent (%d)", g.typ, want.at, len(g.body), len(body))

@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"lineout/codecs/aac"
 	"lineout/codecs/h264"
 	"lineout/media"
 	"lineout/pipeline"
@@ -29,6 +28,7 @@ type sink struct {
 	addr          *address
 	flashVer      string
 	keyframeEvery time.Duration
+	audioCodecs   []media.Codec // best first
 	muted         atomic.Bool
 
 	clock clock
@@ -37,6 +37,7 @@ type sink struct {
 	video, audio lane
 	metaDue      bool // tracks or sizes changed since the last onMetaData
 	head         [videoHeadBytes]byte
+	hush         []byte // silence in the codec of the track
 	unit         [1][]byte
 
 	// aborter cuts the connection when the context it was made for ends.
@@ -49,7 +50,8 @@ type sink struct {
 type lane struct {
 	track  *media.Track
 	params *media.Params
-	config []byte // the sequence header sent, nil before
+	config []byte       // the sequence header sent, nil before
+	format *audioFormat // nil for video
 }
 
 var (
@@ -62,8 +64,8 @@ var (
 // Accepts implements pipeline.Sink.
 func (s *sink) Accepts() pipeline.Accepts {
 	return pipeline.Accepts{
-		Audio: []media.Codec{aac.Name}, Video: []media.Codec{h264.Name},
-		NeedParams: true, TrackWait: trackWait,
+		Audio: s.audioCodecs, Video: []media.Codec{h264.Name},
+		NeedParams: true, TrackWait: trackWait, Streaming: true,
 		KeyframeEvery: s.keyframeEvery, Interleave: interleave,
 	}
 }
@@ -108,7 +110,7 @@ func (s *sink) join(t *media.Track) {
 	case media.Video:
 		s.video = lane{track: t}
 	case media.Audio:
-		s.audio = lane{track: t}
+		s.audio, s.hush = lane{track: t, format: formatOf(t.Codec)}, nil
 	}
 	s.metaDue = true
 }
@@ -163,7 +165,7 @@ func (s *sink) send(f *media.Frame) error {
 			return err
 		}
 	}
-	if l.config == nil {
+	if l.config == nil && l.configured() {
 		s.withoutConf.Add(1)
 		return nil
 	}
@@ -172,6 +174,9 @@ func (s *sink) send(f *media.Frame) error {
 	}
 	return s.sendAudio(f, stamp)
 }
+
+// configured says that the server needs a sequence header to decode the track.
+func (l *lane) configured() bool { return l.format == nil || l.format.packets }
 
 // introduce sends onMetaData and the sequence headers already known, in the
 // order in which servers expect them: video first.
@@ -196,6 +201,9 @@ func (s *sink) introduce(stamp uint32) error {
 // configure sends the sequence header of p unless the server has that very one.
 func (s *sink) configure(l *lane, k media.Kind, p *media.Params, stamp uint32) error {
 	l.params = p
+	if !l.configured() {
+		return nil
+	}
 	var config []byte
 	var err error
 	if k == media.Video {
@@ -208,8 +216,10 @@ func (s *sink) configure(l *lane, k media.Kind, p *media.Params, stamp uint32) e
 		// fault: frames wait for better ones and are counted.
 		return nil
 	}
-	head := audioHead(&s.head, packetHeader)
-	if k == media.Video {
+	var head []byte
+	if k == media.Audio {
+		head = l.format.head(&s.head, packetHeader)
+	} else {
 		head = videoHead(&s.head, tagKeyframe, packetHeader, 0)
 	}
 	s.unit[0] = config
@@ -240,27 +250,25 @@ func (s *sink) sendVideo(f *media.Frame, stamp uint32, cts int64) error {
 
 // sendAudio sends each access unit of the frame as a message of its own.
 func (s *sink) sendAudio(f *media.Frame, stamp uint32) error {
+	format := s.audio.format
 	rate, channels := audioForm(f.Track)
-	var quiet []byte
-	if s.muted.Load() {
-		// The silent unit takes the place of the real one, so that nothing
-		// else about the push changes.
-		if quiet = silence(channels); quiet == nil {
-			return nil
-		}
-	}
-	for i, au := range f.Data {
-		if quiet != nil {
-			au = quiet
+	muted := s.muted.Load()
+	var at time.Duration
+	for _, au := range f.Data {
+		if muted {
+			// The silent unit takes the place of the real one, so that nothing
+			// else about the push changes.
+			au = s.quiet(format, au, channels)
 		}
 		if len(au) == 0 {
 			continue
 		}
 		s.unit[0] = au
-		h := s.header(media.Audio, stamp+uint32(i*aac.FrameSize*1000/rate))
-		if err := s.conn.writeTag(h, audioHead(&s.head, packetMedia), s.unit[:], false); err != nil {
+		h := s.header(media.Audio, stamp+uint32(at/time.Millisecond))
+		if err := s.conn.writeTag(h, format.head(&s.head, packetMedia), s.unit[:], false); err != nil {
 			return err
 		}
+		at += format.length(au, rate)
 	}
 	return nil
 }

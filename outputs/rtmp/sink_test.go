@@ -9,6 +9,7 @@ import (
 
 	"github.com/bluenviron/gortmplib/pkg/amf0"
 
+	"lineout/codecs/aac"
 	"lineout/media"
 	"lineout/pipeline"
 	"lineout/pipeline/sinktest"
@@ -21,7 +22,7 @@ func newTestSink(t testing.TB, url string, connect, write time.Duration) *sink {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &sink{dialer: &dialer{connectTimeout: connect, writeTimeout: write}, addr: a, flashVer: "test"}
+	return &sink{dialer: &dialer{connectTimeout: connect, writeTimeout: write}, addr: a, flashVer: "test", audioCodecs: []media.Codec{aac.Name}}
 }
 
 func TestSinkConforms(t *testing.T) {

@@ -42,17 +42,19 @@ func choose(o *offer, audio, video *media.Track, t *codecs.Table) (choice, error
 		}
 	}
 	if c == (choice{}) {
-		return c, &PlayError{Info: "No common codecs", Code: fault.BadRequest,
+		info := "No common codecs"
+		if disabled := (*codecs.DisabledError)(nil); errors.As(missing, &disabled) {
+			info = codecs.DisabledInfo
+		}
+		return c, &PlayError{Info: info, Code: fault.BadRequest,
 			Err: fmt.Errorf("no common codecs: %w", missing)}
 	}
 	return c, nil
 }
 
+// chooseCodec plans one track. What the player lists is in its order of
+// preference; the stream's own codec counts only in the form the stream has.
 func chooseCodec(s *section, tr *media.Track, t *codecs.Table) (media.Codec, *offered, error) {
-	if pt := s.pick(tr.Codec, tr.ClockRate, tr.Params()); pt != nil {
-		return tr.Codec, pt, nil
-	}
-	// The player's order is its preference.
 	var accepts []media.Codec
 	pts := map[media.Codec]*offered{}
 	for _, c := range s.codecs {
@@ -60,18 +62,24 @@ func chooseCodec(s *section, tr *media.Track, t *codecs.Table) (media.Codec, *of
 			if k.Kind() != tr.Kind || pts[k.Name()] != nil {
 				continue
 			}
-			if pt := s.pick(k.Name(), k.ClockRate(), nil); pt != nil && pt.pt == c.pt {
+			clock, params := k.ClockRate(), (*media.Params)(nil)
+			if k.Name() == tr.Codec {
+				clock, params = tr.ClockRate, tr.Params()
+			}
+			if pt := s.pick(k.Name(), clock, params); pt != nil && pt.pt == c.pt {
 				accepts = append(accepts, k.Name())
 				pts[k.Name()] = pt
 			}
 		}
 	}
-	conv, err := t.Plan(tr.Codec, accepts)
-	if err != nil {
+	conv, err := t.Plan(tr.Codec, accepts, true)
+	switch {
+	case err != nil:
 		return "", nil, err
-	}
-	if conv == nil { // the track's clock differs from what the player offers
-		return "", nil, &codecs.NoPathError{Have: tr.Codec, Want: accepts}
+	case conv == nil:
+		return tr.Codec, pts[tr.Codec], nil
+	case conv.To == tr.Codec: // encoded anew: the source's profile is gone
+		return conv.To, s.pick(conv.To, conv.ClockRate, nil), nil
 	}
 	return conv.To, pts[conv.To], nil
 }

@@ -129,7 +129,7 @@ func (g *group) remove(v *Viewer) {
 
 // Accepts implements pipeline.Sink.
 func (g *group) Accepts() pipeline.Accepts {
-	var a pipeline.Accepts
+	a := pipeline.Accepts{Streaming: true}
 	if g.audio != nil {
 		a.Audio = []media.Codec{g.audio.codec.Name()}
 	}

@@ -1,6 +1,7 @@
 package webrtc
 
 import (
+	"errors"
 	"math/big"
 	"strings"
 	"testing"
@@ -30,15 +31,17 @@ const chromium = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUN
 	"a=rtpmap:107 H264/90000\r\na=fmtp:107 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=4d001f\r\n" +
 	"a=rtpmap:109 H264/90000\r\na=fmtp:109 level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=64001f\r\n"
 
+func audioOf(c codecs.Codec) *media.Track {
+	return &media.Track{ID: "audio", Kind: media.Audio, Codec: c.Name(), ClockRate: c.ClockRate()}
+}
+
+func videoOf(c codecs.Codec, profile byte) *media.Track {
+	tr := &media.Track{ID: "video", Kind: media.Video, Codec: c.Name(), ClockRate: 90000}
+	tr.SetParams(&media.Params{Sets: [][]byte{{0x67, profile, 0, 0x1f}}})
+	return tr
+}
+
 func TestChoose(t *testing.T) {
-	audio := func(c codecs.Codec) *media.Track {
-		return &media.Track{ID: "audio", Kind: media.Audio, Codec: c.Name(), ClockRate: c.ClockRate()}
-	}
-	video := func(c codecs.Codec, profile byte) *media.Track {
-		tr := &media.Track{ID: "video", Kind: media.Video, Codec: c.Name(), ClockRate: 90000}
-		tr.SetParams(&media.Params{Sets: [][]byte{{0x67, profile, 0, 0x1f}}})
-		return tr
-	}
 	strip := func(pts ...string) string {
 		o := chromium
 		for _, pt := range pts {
@@ -60,17 +63,17 @@ func TestChoose(t *testing.T) {
 		want         choice
 		apt, vpt     int
 	}{
-		"all passed through":           {chromium, audio(g711.CodecPCMA), video(h264.Codec, 0x42), choice{"PCMA", "H264"}, 8, 104},
-		"source is main profile":       {chromium, audio(opus.Codec), video(h264.Codec, 0x4d), choice{"opus", "H264"}, 111, 107},
-		"source is high, mode 1 first": {chromium, audio(opus.Codec), video(h264.Codec, 0x64), choice{"opus", "H264"}, 111, 104},
-		"only mode 0 offered":          {strip("104", "107", "109"), nil, video(h264.Codec, 0x42), choice{"", "H264"}, 0, 103},
-		"no PCMA: player's order wins": {strip("8"), audio(g711.CodecPCMA), nil, choice{"opus", ""}, 111, 0},
-		"no PCMA, no opus":             {strip("8", "111"), audio(g711.CodecPCMA), nil, choice{"PCMU", ""}, 0, 0},
-		"VP8":                          {chromium, nil, video(vp8.Codec, 0), choice{"", "VP8"}, 0, 96},
-		"no rtpmap for a static type":  {strings.Replace(chromium, "a=rtpmap:8 PCMA/8000\r\n", "", 1), audio(g711.CodecPCMA), nil, choice{"PCMA", ""}, 8, 0},
-		"nothing fits":                 {strip("103", "104", "107", "109"), nil, video(h264.Codec, 0x42), choice{}, 0, 0},
-		"no H264: the sound plays":     {strip("103", "104", "107", "109"), audio(g711.CodecPCMA), video(h264.Codec, 0x42), choice{"PCMA", ""}, 8, 0},
-		"bare line feeds":              {strings.ReplaceAll(chromium, "\r\n", "\n"), audio(g711.CodecPCMA), nil, choice{"PCMA", ""}, 8, 0},
+		"all passed through":           {chromium, audioOf(g711.CodecPCMA), videoOf(h264.Codec, 0x42), choice{"PCMA", "H264"}, 8, 104},
+		"source is main profile":       {chromium, audioOf(opus.Codec), videoOf(h264.Codec, 0x4d), choice{"opus", "H264"}, 111, 107},
+		"source is high, mode 1 first": {chromium, audioOf(opus.Codec), videoOf(h264.Codec, 0x64), choice{"opus", "H264"}, 111, 104},
+		"only mode 0 offered":          {strip("104", "107", "109"), nil, videoOf(h264.Codec, 0x42), choice{"", "H264"}, 0, 103},
+		"no PCMA: player's order wins": {strip("8"), audioOf(g711.CodecPCMA), nil, choice{"opus", ""}, 111, 0},
+		"no PCMA, no opus":             {strip("8", "111"), audioOf(g711.CodecPCMA), nil, choice{"PCMU", ""}, 0, 0},
+		"VP8":                          {chromium, nil, videoOf(vp8.Codec, 0), choice{"", "VP8"}, 0, 96},
+		"no rtpmap for a static type":  {strings.Replace(chromium, "a=rtpmap:8 PCMA/8000\r\n", "", 1), audioOf(g711.CodecPCMA), nil, choice{"PCMA", ""}, 8, 0},
+		"nothing fits":                 {strip("103", "104", "107", "109"), nil, videoOf(h264.Codec, 0x42), choice{}, 0, 0},
+		"no H264: the sound plays":     {strip("103", "104", "107", "109"), audioOf(g711.CodecPCMA), videoOf(h264.Codec, 0x42), choice{"PCMA", ""}, 8, 0},
+		"bare line feeds":              {strings.ReplaceAll(chromium, "\r\n", "\n"), audioOf(g711.CodecPCMA), nil, choice{"PCMA", ""}, 8, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o, err := parseOffer(x.offer)
@@ -89,6 +92,52 @@ func TestChoose(t *testing.T) {
 				if s.chosen != nil && int(s.chosen.pt) != want {
 					t.Errorf("%s got payload type %d, want %d", s.kind, s.chosen.pt, want)
 				}
+			}
+		})
+	}
+}
+
+// The rules of conversion hold for browsers, and the SDK's player learns why it
+// gets nothing by the text its pages know.
+func TestRules(t *testing.T) {
+	base := codecs.NewTable([]codecs.Codec{h264.Codec, vp8.Codec, opus.Codec, g711.CodecPCMA}, []codecs.Converter{
+		{From: g711.PCMA, To: opus.Name, ClockRate: 48000}, {From: opus.Name, To: opus.Name, ClockRate: 48000},
+		{From: h264.Name, To: vp8.Name, ClockRate: 90000}, {From: h264.Name, To: h264.Name, ClockRate: 90000},
+		{From: vp8.Name, To: h264.Name, ClockRate: 90000}})
+	vp8Only := chromium
+	for _, l := range strings.SplitAfter(chromium, "\r\n") {
+		if strings.HasPrefix(l, "a=rtpmap:") && strings.Contains(l, "H264") {
+			vp8Only = strings.Replace(vp8Only, l, "", 1)
+		}
+	}
+	for name, x := range map[string]struct {
+		rules        codecs.Rules
+		offer        string
+		audio, video *media.Track
+		want         choice
+		vpt          int
+		info         string
+	}{
+		"nothing to convert":  {codecs.Rules{NoConversion: true}, chromium, audioOf(g711.CodecPCMA), videoOf(h264.Codec, 0x4d), choice{"PCMA", "H264"}, 107, ""},
+		"the picture is left": {codecs.Rules{NoConversion: true}, vp8Only, audioOf(g711.CodecPCMA), videoOf(h264.Codec, 0x42), choice{"PCMA", ""}, 0, ""},
+		"nothing is left":     {codecs.Rules{NoConversion: true}, vp8Only, nil, videoOf(h264.Codec, 0x42), choice{}, 0, "Transcoding required, but disabled"},
+		"all anew":            {codecs.Rules{NoPassThrough: true}, chromium, audioOf(g711.CodecPCMA), videoOf(h264.Codec, 0x4d), choice{"opus", "H264"}, 104, ""},
+		"H264 excluded":       {codecs.Rules{ExcludeStreaming: []string{"h264"}}, chromium, audioOf(opus.Codec), videoOf(h264.Codec, 0x42), choice{"opus", "VP8"}, 96, ""},
+		"all video excluded":  {codecs.Rules{ExcludeStreaming: []string{"h264", "vp8"}}, chromium, nil, videoOf(h264.Codec, 0x42), choice{}, 0, "No common codecs"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			table, _ := base.With(x.rules)
+			o, err := parseOffer(x.offer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := choose(o, x.audio, x.video, table)
+			var pe *PlayError
+			if got != x.want || errors.As(err, &pe) != (x.info != "") || pe != nil && pe.StreamInfo() != x.info {
+				t.Fatalf("%v, %v, want %v %s", got, err, x.want, x.info)
+			}
+			if s := o.find(media.Video); s.chosen != nil && int(s.chosen.pt) != x.vpt {
+				t.Errorf("video got payload type %d, want %d", s.chosen.pt, x.vpt)
 			}
 		})
 	}
