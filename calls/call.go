@@ -254,10 +254,16 @@ func (c *call) finish(to Status, e leg.Event) {
 		"by_us", e.Cause.Local, "seconds", int(time.Since(c.created).Seconds()))
 }
 
+// update changes the call and tells the observer, unless it is over already:
+// nothing comes after its last status.
 func (c *call) update(change func(*Info)) {
 	c.order.Lock()
 	defer c.order.Unlock()
 	c.mu.Lock()
+	if c.info.Status.Final() {
+		c.mu.Unlock()
+		return
+	}
 	change(&c.info)
 	info := c.info
 	c.mu.Unlock()
@@ -268,9 +274,6 @@ func (c *call) update(change func(*Info)) {
 
 // setRTMP records the push's status (S2-28); the call lives on whatever it is.
 func (c *call) setRTMP(status string) {
-	if c.Info().Status.Final() {
-		return
-	}
 	c.update(func(i *Info) { i.RTMPStreamStatus = status })
 }
 

@@ -26,6 +26,7 @@ var imports = map[string][]string{
 	"calls/leg":           {"media"},
 	"calls/sip":           {"media", "codecs", "codecs/...", "calls/leg", "api/fault"},
 	"calls":               {"media", "codecs", "calls/leg", "pipeline", "pipeline/rtpin", "api/fault", "api/mask"},
+	"hooks":               {"calls", "outputs", "api/mask"},
 	"api/fault":           {},
 	"api/loose":           {},
 	"api/mask":            {},

@@ -14,6 +14,7 @@ import (
 	"lineout/calls/sip"
 	"lineout/codecs"
 	"lineout/codecs/ffmpeg"
+	"lineout/hooks"
 	"lineout/pipeline/rtpin"
 )
 
@@ -90,6 +91,7 @@ type Settings struct {
 	FFmpeg  ffmpeg.Config
 	REST    rest.Config
 	WS      ws.Config
+	Hooks   hooks.Config
 	// Outputs holds one settings struct per line of the output table.
 	Outputs []any
 }
@@ -105,5 +107,5 @@ func NewSettings(version string) *Settings {
 
 // Sections lists the structs to fill, in the order of the documentation.
 func (s *Settings) Sections() []any {
-	return append([]any{&s.Server, &s.REST, &s.WS, &s.SIP, &s.RTPIn, &s.Codecs, &s.FFmpeg}, s.Outputs...)
+	return append([]any{&s.Server, &s.REST, &s.WS, &s.Hooks, &s.SIP, &s.RTPIn, &s.Codecs, &s.FFmpeg}, s.Outputs...)
 }

@@ -1,12 +1,14 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -17,6 +19,7 @@ import (
 	"lineout/api/ws"
 	"lineout/calls"
 	"lineout/calls/sip"
+	"lineout/hooks"
 	"lineout/outputs"
 	"lineout/outputs/rtmp"
 	"lineout/outputs/webrtc"
@@ -34,6 +37,7 @@ type Server struct {
 	hub     *pipeline.Hub
 	agent   *sip.Agent
 	calls   *calls.Manager
+	hooks   *hooks.Notifier
 	outputs []outputs.Output
 	player  *webrtc.Service
 	pusher  *rtmp.Output
@@ -99,8 +103,9 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 	if err := s.agent.Listen(); err != nil {
 		return s, err
 	}
+	s.hooks = hooks.New(settings.Hooks, s.host(), log)
 	s.calls = calls.NewManager(calls.Deps{Dialer: s.agent, Streams: s.hub, Codecs: table, RTPIn: settings.RTPIn,
-		CheckPush: s.checkPush, StartPush: s.startPush, Log: log})
+		CheckPush: s.checkPush, StartPush: s.startPush, Observe: s.hooks.Notify, Log: log})
 	s.sockets = ws.New(settings.WS, ws.Deps{Stream: s.hub.Get, Play: s.play, Log: log})
 	if s.api, err = rest.New(settings.REST, rest.Deps{Calls: s.calls, Streams: s.hub, Viewers: s.viewers,
 		RecordName: s.recorder.RecordName, Outputs: s.outputs, Log: log}); err != nil {
@@ -109,7 +114,21 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 	if s.handler, err = s.routes(); err != nil {
 		return s, err
 	}
-	return s, s.listen()
+	if err := s.listen(); err != nil {
+		return s, err
+	}
+	return s, s.hooks.Open() // with the ports taken: no other server of these settings uses its files
+}
+
+// host is this server's address in notifications: as announced in SIP, if that is set.
+func (s *Server) host() string {
+	if ip := cmp.Or(s.settings.SIP.IP, s.settings.SIP.IPLocal); ip != "" {
+		return ip
+	}
+	if name, err := os.Hostname(); err == nil {
+		return name
+	}
+	return "localhost"
 }
 
 func (s *Server) checkPush(ctx context.Context, url, name string) error {
@@ -186,7 +205,7 @@ func (s *Server) giveBack() {
 func (s *Server) routes() (http.Handler, error) {
 	mux := http.NewServeMux()
 	guard := rest.NewGuard(s.settings.REST, s.log)
-	metrics := []func() []outputs.Metric{s.metrics, s.api.Metrics}
+	metrics := []func() []outputs.Metric{s.metrics, s.api.Metrics, s.hooks.Metrics}
 	tables := []map[string]http.Handler{s.api.Routes()}
 	for _, o := range s.outputs {
 		metrics = append(metrics, o.Metrics)
