@@ -205,6 +205,12 @@ func (c *call) handle(e leg.Event) bool {
 		c.log.Debug("digit received") // not which: it may be of somebody's PIN
 		return false
 	}
+	if e.Type == leg.MediaChanged {
+		if c.tap != nil {
+			c.tap.mediaChanged()
+		}
+		return false
+	}
 	c.mu.Lock()
 	from := c.info.Status
 	hanging := c.hanging

@@ -47,6 +47,14 @@ func (p *puppet) SendDTMF(_ context.Context, digits string, how leg.DTMF) error 
 	return nil
 }
 
+func (p *puppet) Hold(context.Context) error   { return p.hold(leg.Held) }
+func (p *puppet) Resume(context.Context) error { return p.hold(leg.Resumed) }
+
+func (p *puppet) hold(e leg.EventType) error {
+	p.events <- leg.Event{Type: e}
+	return nil
+}
+
 func (p *puppet) Hangup(_ context.Context, c leg.Cause) error {
 	p.mu.Lock()
 	p.hung = append(p.hung, c)
@@ -93,6 +101,7 @@ func (m *puppetMedia) RequestKeyframe() {
 	defer m.mu.Unlock()
 	m.asked = append(m.asked, time.Now())
 }
+func (m *puppetMedia) KeyframeCame()                                  {}
 func (m *puppetMedia) WriteRTP(media.Kind, *rtp.Header, []byte) error { return nil }
 func (m *puppetMedia) Stats() []leg.Stats                             { return m.stats }
 

@@ -3,7 +3,6 @@ package calls
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"sync/atomic"
@@ -20,15 +19,6 @@ const (
 	// more of video. On overflow the newest is dropped and counted; the jitter
 	// buffer then treats it as lost.
 	tapQueue = 2048
-	// keyframeGap is the shortest time between two requests for a key frame,
-	// and what is waited at first before one is repeated; keyframeMost is the
-	// longest such wait, and keyframeTries how often a request is sent.
-	//
-	// Requests do get lost in healthy calls: baresip forgets one that comes while
-	// it encodes a picture, which on a busy machine is most of the time.
-	keyframeGap   = 300 * time.Millisecond
-	keyframeMost  = time.Second
-	keyframeTries = 10
 )
 
 // tap turns what a leg receives into the call's stream. One goroutine does it
@@ -44,6 +34,9 @@ type tap struct {
 
 	formats  map[media.Kind]map[uint8]rtpin.Format // negotiated, by payload type
 	switched map[media.Kind]time.Time              // when the codec was last changed
+
+	current map[media.Kind]*media.Track // what is received as
+	changed atomic.Bool                 // the media was agreed on anew
 
 	wantKey atomic.Bool   // somebody asked for a key frame
 	wake    chan struct{} // capacity 1
@@ -72,11 +65,11 @@ func (c *call) startTap(md leg.Media) error {
 	c.mu.Unlock()
 	t := &tap{c: c, log: c.log, md: md, stream: c.stream, queue: make(chan leg.Packet, tapQueue),
 		wake: make(chan struct{}, 1), done: make(chan struct{}), failed: make(chan struct{}),
-		formats: map[media.Kind]map[uint8]rtpin.Format{}, switched: map[media.Kind]time.Time{}}
+		formats: map[media.Kind]map[uint8]rtpin.Format{}, switched: map[media.Kind]time.Time{}, current: map[media.Kind]*media.Track{}}
 	t.in = rtpin.NewInput(c.m.d.RTPIn, time.Now())
 	t.in.OnCodecChange = t.changeCodec
 	for _, info := range md.Tracks() {
-		if err := t.addTrack(info); err != nil {
+		if _, err := t.addTrack(info); err != nil {
 			return err
 		}
 	}
@@ -97,86 +90,17 @@ func (c *call) startTap(md leg.Media) error {
 	return nil
 }
 
-// addTrack maps one negotiated section onto a track of its preferred codec.
-func (t *tap) addTrack(info leg.TrackInfo) error {
-	if !info.Receive {
-		return nil
-	}
-	formats := map[uint8]rtpin.Format{}
-	var first *leg.Format
-	for i, f := range info.Formats {
-		codec := t.c.m.d.Codecs.Get(f.Codec)
-		if codec == nil {
-			continue
-		}
-		if first == nil {
-			first = &info.Formats[i]
-		}
-		formats[f.PayloadType] = rtpin.Format{Codec: codec, ClockRate: f.ClockRate, Fmtp: f.Fmtp}
-	}
-	if first == nil {
-		return nil
-	}
-	t.formats[info.Kind] = formats
-	tr := t.newTrack(info.Kind, first.Codec, first.ClockRate, first.Channels)
-	if err := t.in.AddTrack(rtpin.TrackSpec{Track: tr, Formats: formats, Expected: true}); err != nil {
-		return fmt.Errorf("receive %s: %w", info.Kind, err)
-	}
-	t.log.Info("receiving", "track", tr.ID, "codec", tr.Codec, "payload_type", first.PayloadType)
-	return nil
-}
-
-func (t *tap) newTrack(k media.Kind, c media.Codec, clockRate, channels int) *media.Track {
-	tr := &media.Track{ID: k.String(), Kind: k, Codec: c, ClockRate: clockRate, Channels: channels}
-	if k == media.Video {
-		tr.RequestKeyframe = t.requestKeyframe
-	}
-	t.tracks = append(t.tracks, tr)
-	return tr
-}
-
-// codecRest is the least time between two changes of a track's codec. Each
-// makes sinks begin anew, so a party that alternates must not set the pace.
-const codecRest = 2 * time.Second
-
-// changeCodec follows the other party to another of the agreed codecs. The
-// number of tracks is bounded by that of the formats: one that was used before
-// is used again.
-func (t *tap) changeCodec(k media.Kind, pt uint8, f rtpin.Format) {
-	now := time.Now()
-	if now.Sub(t.switched[k]) < codecRest {
-		return
-	}
-	t.switched[k] = now
-	var tr *media.Track
-	for _, x := range t.tracks {
-		if x.Kind == k && x.Codec == f.Codec.Name() && x.ClockRate == f.ClockRate {
-			tr = x
-		}
-	}
-	added := tr == nil
-	if added {
-		channels := 0
-		if k == media.Audio {
-			channels = 1
-		}
-		tr = t.newTrack(k, f.Codec.Name(), f.ClockRate, channels)
-	}
-	if err := t.in.AddTrack(rtpin.TrackSpec{Track: tr, Formats: t.formats[k], Expected: true}); err != nil {
-		t.log.Warn("codec change not followed", "track", k, "codec", f.Codec.Name(), "err", err)
-		return
-	}
-	if added {
-		t.stream.AddTrack(tr)
-	}
-	t.log.Info("the other party changed its codec", "track", tr.ID, "codec", tr.Codec, "payload_type", pt)
-}
-
 // requestKeyframe is safe from any goroutine; the tap's own does the asking.
 func (t *tap) requestKeyframe() {
 	if t.wantKey.CompareAndSwap(false, true) {
 		t.poke()
 	}
+}
+
+// mediaChanged is safe from any goroutine, too.
+func (t *tap) mediaChanged() {
+	t.changed.Store(true)
+	t.poke()
 }
 
 func (t *tap) poke() {
@@ -244,6 +168,9 @@ func (t *tap) loop(ctx context.Context, received chan error) error {
 	defer timer.Stop()
 	lastStats := time.Time{}
 	for {
+		if t.changed.CompareAndSwap(true, false) {
+			t.retrack()
+		}
 		now := time.Now()
 		next := t.in.Poll(now, t.emit)
 		next = t.askKeyframe(now, next)
@@ -312,58 +239,4 @@ func (t *tap) emit(f *media.Frame) {
 		t.keyframe(time.Now())
 	}
 	t.stream.Write(f)
-}
-
-// keyframe ends a request. What one took counts from its first sending, so that
-// a party that needs longer than the first wait is found to be slow, not deaf.
-func (t *tap) keyframe(now time.Time) {
-	if t.tries > 0 {
-		took := now.Sub(t.firstAt)
-		if t.answer == 0 {
-			t.answer = took
-		}
-		t.answer += (took - t.answer) / 4
-	}
-	t.wantKey.Store(false)
-	t.tries = 0
-}
-
-// keyframeWait is the time from the newest request to the next. Repeats follow
-// each other ever more slowly: a large picture on a thin line must not be asked
-// for again while it is coming.
-func (t *tap) keyframeWait() time.Duration {
-	if t.tries == 0 {
-		return keyframeGap
-	}
-	wait := min(max(2*t.answer, keyframeGap), keyframeMost)
-	for i := 1; i < t.tries && wait < keyframeMost; i++ {
-		wait *= 2
-	}
-	return min(wait, keyframeMost)
-}
-
-// askKeyframe sends the request that is due and returns when to look again.
-func (t *tap) askKeyframe(now, next time.Time) time.Time {
-	if !t.wantKey.Load() {
-		return next
-	}
-	at := t.askedAt.Add(t.keyframeWait())
-	if !now.Before(at) {
-		if t.tries++; t.tries > keyframeTries {
-			t.log.Warn("the other party sends no key frame although asked", "times", keyframeTries)
-			t.wantKey.Store(false)
-			t.tries = 0
-			return next
-		}
-		if t.tries == 1 {
-			t.firstAt = now
-		}
-		t.askedAt = now
-		t.md.RequestKeyframe()
-		at = now.Add(t.keyframeWait())
-	}
-	if next.IsZero() || at.Before(next) {
-		return at
-	}
-	return next
 }

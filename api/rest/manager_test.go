@@ -37,6 +37,8 @@ func (r *ringing) Dial(context.Context, leg.Request) (leg.Leg, error) {
 }
 func (r *ringing) Events() <-chan leg.Event                         { return r.events }
 func (r *ringing) SendDTMF(context.Context, string, leg.DTMF) error { return nil }
+func (r *ringing) Hold(context.Context) error                       { return nil }
+func (r *ringing) Resume(context.Context) error                     { return nil }
 func (r *ringing) Hangup(_ context.Context, c leg.Cause) error {
 	r.once.Do(func() {
 		r.events <- leg.Event{Type: leg.Ended, Cause: c}

@@ -22,6 +22,11 @@ type Leg interface {
 	// SendDTMF sends digits (0-9 * # A-D). It returns when they are queued
 	// (RFC4733) or answered (INFO).
 	SendDTMF(ctx context.Context, digits string, how DTMF) error
+	// Hold asks the remote party to stop sending and says that this side does
+	// not listen; Resume takes it back. They return when the remote party has
+	// agreed; Held and Resumed follow on Events.
+	Hold(ctx context.Context) error
+	Resume(ctx context.Context) error
 	// Hangup ends the leg in whatever way its state asks for (CANCEL, BYE,
 	// or nothing) and is idempotent. Ended follows on Events.
 	Hangup(ctx context.Context, c Cause) error
@@ -42,14 +47,15 @@ type EventType uint8
 
 // Event types in the order an outgoing call meets them.
 const (
-	Trying     EventType = iota + 1 // 100
-	Ringing                         // 180
-	EarlyMedia                      // 183; Media is set when it carried SDP
-	Answered                        // 2xx; Media is set
-	Held                            // the other side put us on hold
-	Resumed
-	DTMFReceived // Digit is set
-	Ended        // last event; Cause is set
+	Trying       EventType = iota + 1 // 100
+	Ringing                           // 180
+	EarlyMedia                        // 183; Media is set when it carried SDP
+	Answered                          // 2xx; Media is set
+	Held                              // one side put the other on hold
+	Resumed                           // neither does any more
+	MediaChanged                      // what was agreed on media has changed; Media is set
+	DTMFReceived                      // Digit is set
+	Ended                             // last event; Cause is set
 )
 
 // Event is one thing that happened to a leg.
@@ -152,9 +158,13 @@ type Media interface {
 	// Run receives until ctx ends or the leg does, calling recv on one
 	// goroutine per track; recv must not block.
 	Run(ctx context.Context, recv func(Packet)) error
-	// RequestKeyframe asks the remote party for a key frame in every way it
-	// may understand (RTCP PLI, FIR, SIP INFO). The caller limits the rate.
+	// RequestKeyframe asks the remote party for a key frame once; repeated, in
+	// one way after the other that it may understand (RTCP PLI, FIR, SIP INFO,
+	// re-INVITE). The caller limits the rate.
 	RequestKeyframe()
+	// KeyframeCame tells that a key frame was received, so that the leg learns
+	// which of its requests are obeyed.
+	KeyframeCame()
 	// WriteRTP sends media of our own: the payload with the payload type
 	// chosen from Tracks; SSRC and sequence numbers are the leg's.
 	WriteRTP(k media.Kind, h *rtp.Header, payload []byte) error

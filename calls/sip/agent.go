@@ -38,6 +38,7 @@ type Agent struct {
 	toRTMP   []wireFormat // formats offered for calls that go to RTMP
 	local    netip.Addr
 	ports    *portPool
+	phones   *keyMemory
 	declined *rate.Limiter // of log lines: scanners of the Internet call all day
 
 	wire *wire
@@ -58,8 +59,8 @@ func New(cfg Config, table *codecs.Table, log *slog.Logger) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{cfg: cfg, log: log, table: table, name: product(cfg.UserAgent),
-		declined: rate.NewLimiter(rate.Every(time.Minute), 5),
-		local:    netip.IPv4Unspecified(), dialogs: map[string]*dialog{}, regs: map[account]*registration{}, peers: map[netip.Addr]int{}}
+		phones: newKeyMemory(), declined: rate.NewLimiter(rate.Every(time.Minute), 5),
+		local: netip.IPv4Unspecified(), dialogs: map[string]*dialog{}, regs: map[account]*registration{}, peers: map[netip.Addr]int{}}
 	a.activity, _ = parseActivity(cfg.RTPActivity) // Validate has read both
 	a.dtmf, _ = parseDTMF(cfg.DTMF)
 	if cfg.IPLocal != "" {

@@ -44,7 +44,7 @@ type dialog struct {
 	ended     chan leg.Cause // the peer's BYE
 	accepted  chan *sipmsg.Response
 	infoBusy  atomic.Bool
-	offerBusy atomic.Bool
+	offers    offers
 	pacing    atomic.Bool
 	done      chan struct{}
 	life      context.Context // ends with run
@@ -60,10 +60,12 @@ type dialog struct {
 	local     localSession
 	unacked   uint32        // CSeq of a re-INVITE of the peer whose 200 waits for its ACK
 	acked     chan struct{} // closed when that came
+	ackEnds   func()        // ends the peer's turn
 	lateOffer bool          // our 200 to it carried the offer
-	heldNow   bool
+	heldBy    holder
 	told      [100]bool // provisional codes, less 100, that were told
 	early     bool
+	update    bool // the peer lists UPDATE
 	work      sync.WaitGroup
 }
 
@@ -87,7 +89,7 @@ func (a *Agent) newDialog(r leg.Request, p *party) *dialog {
 }
 
 // Events implements leg.Leg. The queue is bounded: when the reader sleeps,
-// digits and hold events are dropped first, and Ended always fits.
+// digits, holds and changes of media are dropped first, and Ended always fits.
 func (d *dialog) Events() <-chan leg.Event { return d.events }
 
 func (d *dialog) emit(e leg.Event) {
@@ -96,7 +98,7 @@ func (d *dialog) emit(e leg.Event) {
 	if d.over {
 		return
 	}
-	minor := e.Type == leg.DTMFReceived || e.Type == leg.Held || e.Type == leg.Resumed
+	minor := e.Type == leg.DTMFReceived || e.Type == leg.Held || e.Type == leg.Resumed || e.Type == leg.MediaChanged
 	if minor && len(d.events) >= eventQueue/2 {
 		return
 	}
@@ -180,63 +182,21 @@ func (d *dialog) info(ctx context.Context, contentType, body string) error {
 	return nil
 }
 
-// pictureFastUpdate is the key frame request of RFC 5168, for devices that
-// know no RTCP feedback. One at a time.
-func (d *dialog) pictureFastUpdate() {
-	if !d.infoBusy.CompareAndSwap(false, true) {
-		return
-	}
-	select {
-	case <-d.done:
-		return
-	default:
-	}
-	d.a.mu.Lock()
-	stopping := d.a.running == nil
-	if !stopping {
-		d.a.work.Add(1)
-	}
-	d.a.mu.Unlock()
-	if stopping {
-		return
-	}
-	go func() {
-		defer d.a.work.Done()
-		defer d.infoBusy.Store(false)
-		ctx, cancel := context.WithTimeout(context.Background(), stopTime)
-		defer cancel()
-		const body = `<?xml version="1.0" encoding="utf-8"?><media_control><vc_primitive><to_encoder><picture_fast_update/></to_encoder></vc_primitive></media_control>`
-		if err := d.info(ctx, "application/media_control+xml", body); err != nil {
-			d.log.Debug("SIP INFO picture_fast_update failed", "error", err)
-		}
-	}()
-}
-
 // do sends a request within the dialog and waits for its final answer,
 // answering one digest challenge.
 func (d *dialog) do(ctx context.Context, method sipmsg.RequestMethod, contentType, body string, extra sipmsg.Header) (*sipmsg.Response, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	send := func(challenge *sipmsg.Response) (*sipmsg.Response, error) {
-		d.mu.Lock()
-		if !d.answered || d.life.Err() != nil {
-			d.mu.Unlock()
-			return nil, errors.New("the call is not established")
+		var more []sipmsg.Header
+		if extra != nil {
+			more = append(more, extra)
+		}
+		req, next, err := d.inDialog(method, contentType, body, challenge, more...)
+		if err != nil {
+			return nil, err
 		}
 		defer context.AfterFunc(d.life, cancel)() // the end of the call ends its requests
-		d.head.cseq++
-		req := d.head.request(method, d.target)
-		next := d.next
-		d.mu.Unlock()
-		if extra != nil {
-			req.AppendHeader(extra)
-		}
-		setBody(req, contentType, body)
-		if challenge != nil {
-			if err := authorize(req, challenge, d.party.user, d.party.pass); err != nil {
-				return nil, err
-			}
-		}
 		return d.a.exchange(ctx, req, next)
 	}
 	res, err := send(nil)
@@ -244,6 +204,29 @@ func (d *dialog) do(ctx context.Context, method sipmsg.RequestMethod, contentTyp
 		return send(res)
 	}
 	return res, err
+}
+
+// inDialog makes the next request of the dialog and says where it goes.
+func (d *dialog) inDialog(method sipmsg.RequestMethod, contentType, body string, challenge *sipmsg.Response, extra ...sipmsg.Header) (*sipmsg.Request, netip.AddrPort, error) {
+	d.mu.Lock()
+	if !d.answered || d.life.Err() != nil {
+		d.mu.Unlock()
+		return nil, netip.AddrPort{}, errors.New("the call is not established")
+	}
+	d.head.cseq++
+	req := d.head.request(method, d.target)
+	next := d.next
+	d.mu.Unlock()
+	for _, h := range extra {
+		req.AppendHeader(h)
+	}
+	setBody(req, contentType, body)
+	if challenge != nil {
+		if err := authorize(req, challenge, d.party.user, d.party.pass); err != nil {
+			return nil, next, err
+		}
+	}
+	return req, next, nil
 }
 
 func challenged(res *sipmsg.Response) bool {
@@ -269,8 +252,8 @@ func (d *dialog) openMedia() error {
 	}
 	m := &session{log: d.log, local: d.a.local.String(), window: d.a.cfg.LatchWindow, table: d.a.table,
 		kick: make(chan struct{}, 1), closed: make(chan struct{}),
-		digit:    func(digit string) { d.emit(leg.Event{Type: leg.DTMFReceived, Digit: digit}) },
-		fallback: d.pictureFastUpdate}
+		digit: func(digit string) { d.emit(leg.Event{Type: leg.DTMFReceived, Digit: digit}) },
+		keys:  keyAsker{memory: d.a.phones}, signal: d}
 	for _, k := range []media.Kind{media.Audio, media.Video} {
 		ours := ofKind(formats, k)
 		if len(ours) == 0 || k == media.Video && !d.a.cfg.VideoEnabled {

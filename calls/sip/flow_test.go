@@ -10,7 +10,6 @@ import (
 	"time"
 
 	sipmsg "github.com/emiago/sipgo/sip"
-	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 
 	"lineout/api/fault"
@@ -515,48 +514,6 @@ func TestLatch(t *testing.T) {
 	if c.count(8) != 16 {
 		t.Errorf("%d packets passed, want 16", c.count(8))
 	}
-}
-
-// TestKeyframeFallback: PLI and FIR come by RTCP at once; asked a third time,
-// SIP INFO asks as well.
-func TestKeyframeFallback(t *testing.T) {
-	u, s := newUAS(t), start(t, nil)
-	control := newUAS(t)
-	c := u.establish(t, s, nil, "a=rtpmap:8 PCMA/8000", fmt.Sprintf("m=video %d RTP/AVP 99", u.rtpPort()),
-		"a=rtpmap:99 H264/90000", "a=fmtp:99 packetization-mode=0", fmt.Sprintf("a=rtcp:%d", control.rtpPort()), "a=ssrc:77 cname:x")
-	m := c.wait(leg.Answered).Media
-	if tracks := m.Tracks(); len(tracks) != 2 || tracks[1].Formats[0].PayloadType != 99 || tracks[1].Send || !tracks[1].Receive {
-		t.Fatalf("tracks %+v", tracks)
-	}
-	m.RequestKeyframe()
-	buf := make([]byte, 1500)
-	pli, fir := false, false
-	for !pli || !fir {
-		_ = control.rtp.SetReadDeadline(time.Now().Add(5 * time.Second))
-		n, _, err := control.rtp.ReadFrom(buf)
-		if err != nil {
-			t.Fatalf("PLI %v, FIR %v: %v", pli, fir, err)
-		}
-		pkts, err := rtcp.Unmarshal(buf[:n])
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, p := range pkts {
-			switch p := p.(type) {
-			case *rtcp.PictureLossIndication:
-				pli = p.MediaSSRC == 77
-			case *rtcp.FullIntraRequest:
-				fir = p.MediaSSRC == 0 && len(p.FIR) == 1 && p.FIR[0].SSRC == 77 && p.FIR[0].SequenceNumber == 1
-			}
-		}
-	}
-	m.RequestKeyframe()
-	m.RequestKeyframe()
-	info := u.expect(sipmsg.INFO)
-	if !strings.Contains(string(info.Body()), "picture_fast_update") || info.ContentType().Value() != "application/media_control+xml" {
-		t.Errorf("INFO:\n%s", info)
-	}
-	u.answer(info, 200, "")
 }
 
 // TestBadInput fails before anything is sent, with a class for REST.

@@ -1,9 +1,7 @@
 package sip
 
 import (
-	"fmt"
 	"strings"
-	"time"
 
 	sipmsg "github.com/emiago/sipgo/sip"
 
@@ -47,13 +45,16 @@ func (a *Agent) handle(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 }
 
 // respond sends a final answer without body.
-func (a *Agent) respond(req *sipmsg.Request, tx *sipmsg.ServerTx, code int, reason string) {
+func (a *Agent) respond(req *sipmsg.Request, tx *sipmsg.ServerTx, code int, reason string, extra ...sipmsg.Header) {
 	res := sipmsg.NewResponseFromRequest(req, code, reason, nil)
 	res.SipVersion = "SIP/2.0"
 	res.AppendHeader(sipmsg.NewHeader("Server", a.name))
 	if code == 405 || req.Method == sipmsg.OPTIONS {
 		res.AppendHeader(sipmsg.NewHeader("Allow", allowed))
 		res.AppendHeader(sipmsg.NewHeader("Accept", "application/sdp"))
+	}
+	for _, h := range extra {
+		res.AppendHeader(h)
 	}
 	if err := tx.Respond(res); err != nil {
 		a.log.Debug("a SIP answer could not be sent", "method", req.Method, "code", code, "error", err)
@@ -167,145 +168,4 @@ func infoDigit(body string) string {
 		}
 	}
 	return ""
-}
-
-// handleOffer answers a re-INVITE or UPDATE: hold, resume, a new address.
-func (d *dialog) handleOffer(req *sipmsg.Request, tx *sipmsg.ServerTx) {
-	if !d.offerBusy.CompareAndSwap(false, true) { // RFC 3261 section 14.2
-		d.a.respond(req, tx, 500, "Busy With Another Offer")
-		return
-	}
-	res, err := d.acceptOffer(req)
-	var acked chan struct{}
-	if err == nil && req.Method == sipmsg.INVITE {
-		acked = d.expectACK(req.CSeq().SeqNo)
-	}
-	d.offerBusy.Store(false)
-	if err != nil {
-		d.log.Info("SIP re-INVITE is refused", "error", err)
-		d.a.respond(req, tx, 488, "Not Acceptable Here")
-		return
-	}
-	if err := tx.Respond(res); err != nil {
-		d.log.Warn("SIP answer to a re-INVITE could not be sent", "error", err)
-	}
-	if acked != nil {
-		d.untilACK(tx, res, acked)
-	}
-}
-
-// acceptOffer takes the offer and makes the 200.
-func (d *dialog) acceptOffer(req *sipmsg.Request) (*sipmsg.Response, error) {
-	answer, err := d.answerOffer(req)
-	if err != nil {
-		return nil, err
-	}
-	d.retarget(req)
-	res := sipmsg.NewResponseFromRequest(req, 200, "OK", nil)
-	d.mu.Lock()
-	res.AppendHeader(&sipmsg.ContactHeader{Address: d.head.contact})
-	d.mu.Unlock()
-	res.AppendHeader(sipmsg.NewHeader("Allow", allowed))
-	res.AppendHeader(sipmsg.NewHeader("Server", d.a.name))
-	setBody(res, "application/sdp", answer)
-	return res, nil
-}
-
-// expectACK makes seq the re-INVITE whose 200 is to be acknowledged. One before
-// it has been answered for good: a peer that sends another has seen our 200.
-func (d *dialog) expectACK(seq uint32) chan struct{} {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.acked != nil {
-		close(d.acked)
-	}
-	d.unacked, d.acked = seq, make(chan struct{})
-	return d.acked
-}
-
-// retarget takes a new Contact of the peer (RFC 3261 section 12.2.2).
-func (d *dialog) retarget(req *sipmsg.Request) {
-	h, ok := req.GetHeader("Contact").(*sipmsg.ContactHeader)
-	if !ok || !strings.EqualFold(h.Address.Scheme, "sip") || checkHost(h.Address.Host) != nil {
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.head.routes) > 0 { // the next hop stays the first route
-		d.target = uriOf(h.Address)
-		return
-	}
-	old := d.target
-	d.target, d.source = uriOf(h.Address), sourceAddr(req.Source())
-	next, err := d.nextHop(d.life)
-	if err != nil {
-		d.target = old
-		return
-	}
-	d.next = next
-}
-
-// untilACK repeats our 200 until the ACK comes; the transaction does not, by
-// RFC 6026 section 7.1. It runs on the request's own goroutine, and ends with
-// the call.
-func (d *dialog) untilACK(tx *sipmsg.ServerTx, res *sipmsg.Response, acked <-chan struct{}) {
-	wait := timerT1
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	deadline := time.Now().Add(timerH)
-	for {
-		select {
-		case <-acked:
-			return
-		case ack := <-tx.Acks():
-			d.handleACK(ack)
-		case <-d.done:
-			return
-		case now := <-timer.C:
-			if now.After(deadline) {
-				d.hangup(leg.Cause{Kind: leg.RequestTimeout, Code: 408, Local: true, Text: "the other side did not acknowledge our answer to its re-INVITE"})
-				return
-			}
-			_ = tx.Respond(res) // lost ones are repeated
-			wait = min(2*wait, timerT2)
-			timer.Reset(wait)
-		}
-	}
-}
-
-func (d *dialog) handleACK(req *sipmsg.Request) {
-	d.mu.Lock()
-	mine := d.acked != nil && req.CSeq().SeqNo == d.unacked
-	late := mine && d.lateOffer
-	if mine {
-		close(d.acked)
-		d.acked, d.lateOffer = nil, false
-	}
-	d.mu.Unlock()
-	if late {
-		if err := d.applyOffer(req.Body(), false); err != nil {
-			d.log.Warn("SIP answer in the ACK of a re-INVITE cannot be used", "error", err)
-		}
-	}
-}
-
-// answerOffer makes our description for a request of the peer: the answer to
-// its offer, or our offer when it has none.
-func (d *dialog) answerOffer(req *sipmsg.Request) (string, error) {
-	if len(req.Body()) == 0 {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		if req.Method == sipmsg.UPDATE {
-			return "", nil // a session refresh
-		}
-		d.lateOffer = true
-		return d.local.String(), nil
-	}
-	if err := d.applyOffer(req.Body(), true); err != nil {
-		return "", fmt.Errorf("offer of the other side: %w", err)
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.lateOffer = false
-	return d.local.String(), nil
 }

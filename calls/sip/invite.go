@@ -129,7 +129,7 @@ func (d *dialog) invite() (*sipmsg.Response, leg.Cause) {
 			d.head.cseq++
 		}
 		req := d.head.request(sipmsg.INVITE, d.target)
-		setBody(req, "application/sdp", d.local.String())
+		setBody(req, "application/sdp", d.local.describe())
 		next := d.next
 		d.mu.Unlock()
 		if challenge != nil {
@@ -256,7 +256,7 @@ func (d *dialog) progress(res *sipmsg.Response) {
 	}
 	d.mu.Unlock()
 	if body := res.Body(); len(body) > 0 && code > 100 {
-		if err := d.applyAnswer(body); err != nil {
+		if err := d.applyAnswer(body, false); err != nil {
 			d.log.Debug("the early session description cannot be used", "error", err)
 		} else if d.startEarly() {
 			d.log.Debug("SIP early media", "code", code)

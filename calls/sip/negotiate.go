@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"slices"
 	"strconv"
 
 	"lineout/calls/leg"
@@ -83,6 +84,19 @@ func (a *agreement) chooseEvent(m *sdpMedia) {
 	}
 }
 
+// prefer puts a codec first if it is among the agreed ones: what is in use
+// stays in use.
+func (a *agreement) prefer(c media.Codec) {
+	for i, f := range a.formats {
+		if f.Codec == c {
+			copy(a.formats[1:], a.formats[:i])
+			a.formats[0] = f
+			a.sendPT, a.send = f.PayloadType, a.byPT[f.PayloadType]
+			return
+		}
+	}
+}
+
 // alias adds the payload types of our offer for codecs the peer agreed to.
 func (a *agreement) alias(ours []wireFormat) {
 	for _, f := range ours {
@@ -116,7 +130,12 @@ func (a *agreement) echo(m *sdpMedia, ours []wireFormat) []localFormat {
 		if f.codec == "H264" {
 			fmtp = "packetization-mode=" + strconv.Itoa(mode(r.fmtp)) + "; profile-level-id=420020"
 		}
-		out = append(out, localFormat{r.pt, f.rtpmap, fmtp})
+		l := localFormat{r.pt, f.rtpmap, fmtp}
+		if r.pt == a.sendPT {
+			out = slices.Insert(out, 0, l) // what is in use is what we like best
+		} else {
+			out = append(out, l)
+		}
 	}
 	return out
 }

@@ -35,6 +35,19 @@ type localSession struct {
 	version  int64
 	address  string
 	sections []localSection
+	sent     string // the newest description made by describe
+}
+
+// describe is String for sending: the version grows if the description differs
+// from the one sent before, and only then (RFC 3264 section 8).
+func (s *localSession) describe() string {
+	text := s.String()
+	if text != s.sent {
+		s.version++
+		text = s.String()
+		s.sent = text
+	}
+	return text
 }
 
 // String writes the form of S2-30: session-level and media-level c=, rtpmap

@@ -106,8 +106,8 @@ func (m *session) media(s *section, b *slab, n int, src netip.AddrPort, now time
 	if v == reject {
 		return
 	}
-	if askKey {
-		if out, to := s.keyframeRequest(now); out != nil {
+	if askKey != 0 {
+		if out, to := s.keyframeRequest(askKey, now); out != nil {
 			m.sendRTCP(s, out, to)
 		}
 	}

@@ -3,7 +3,6 @@ package sip
 import (
 	"time"
 
-	"lineout/calls/leg"
 	"lineout/media"
 )
 
@@ -16,23 +15,26 @@ func (d *dialog) applyOffer(body []byte, answering bool) error {
 	if err != nil {
 		return err
 	}
+	defer d.tellMedia(d.media.Tracks(), true)
 	now := time.Now()
-	var ours []localSection
+	var offered []localSection
 	done := map[*section]bool{}
 	held, any := false, false
 	for i := range sdp.media {
 		m := &sdp.media[i]
 		s := d.media.section(m.kind)
 		if m.kind == 0 || s == nil || done[s] {
-			ours = append(ours, refusal(m))
+			offered = append(offered, refusal(m))
 			continue
 		}
 		done[s] = true
-		formats := s.inUse()
-		a, ok := agree(m, formats, !answering)
+		a, ok := agree(m, s.ours, !answering)
+		if ok {
+			a.prefer(s.codec())
+		}
 		if !m.usable() || !ok {
 			s.refuse()
-			ours = append(ours, refusal(m))
+			offered = append(offered, refusal(m))
 			continue
 		}
 		dir := makeDirection(m.dir.receives() && s.want && !m.held(), m.dir.sends() && !m.held())
@@ -41,12 +43,12 @@ func (d *dialog) applyOffer(body []byte, answering bool) error {
 		}
 		any = true
 		onHold := m.held() || m.dir == inactive || m.dir == sendonly && s.want
-		s.setHeld(onHold && !(m.dir == sendonly && !m.held()))
+		s.setHeld(onHold)
 		if m.kind == media.Audio || i == 0 { // the sound decides
 			held = onHold
 		}
-		ours = append(ours, localSection{kind: s.kind, proto: m.proto, port: s.pair.port,
-			formats: a.echo(m, formats), dir: dir, ssrc: s.tx.ssrc, cname: s.cname})
+		offered = append(offered, localSection{kind: s.kind, proto: m.proto, port: s.pair.port,
+			formats: a.echo(m, s.ours), dir: dir, ssrc: s.tx.ssrc, cname: s.cname})
 	}
 	if !any {
 		return errNoCodec
@@ -58,28 +60,13 @@ func (d *dialog) applyOffer(body []byte, answering bool) error {
 	}
 	d.media.expect(now)
 	d.media.wake()
-	d.mu.Lock()
-	changed := held != d.heldNow
-	d.heldNow = held
 	if answering {
-		d.local.sections = ours
-		d.local.version++
+		d.mu.Lock()
+		d.local.sections = offered
+		d.mu.Unlock()
 	}
-	d.mu.Unlock()
-	if changed {
-		d.tellHold(held)
-	}
+	d.setHeld(byThem, held)
 	return nil
-}
-
-func (d *dialog) tellHold(held bool) {
-	if held {
-		d.log.Info("SIP call is held by the other side")
-		d.emit(leg.Event{Type: leg.Held})
-		return
-	}
-	d.log.Info("SIP call is resumed by the other side")
-	d.emit(leg.Event{Type: leg.Resumed})
 }
 
 func refusal(m *sdpMedia) localSection {
@@ -93,24 +80,12 @@ func (s *section) setHeld(h bool) {
 	s.held = h
 }
 
-// inUse are our formats for a new offer of the peer: the codec the track has
-// stays, because a stream's track cannot change its codec; all formats when
-// nothing was agreed yet.
-func (s *section) inUse() []wireFormat {
+// codec is what the peer sends here, "" if nothing was agreed yet.
+func (s *section) codec() media.Codec {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.agreed == nil {
-		return s.ours
+		return ""
 	}
-	keep := map[media.Codec]bool{telephoneEvent: true}
-	for _, f := range s.agreed.formats {
-		keep[f.Codec] = true
-	}
-	var out []wireFormat
-	for _, f := range s.ours {
-		if keep[f.codec] {
-			out = append(out, f)
-		}
-	}
-	return out
+	return s.agreed.formats[0].Codec
 }

@@ -81,31 +81,40 @@ func (s *section) farewell(now time.Time) ([]byte, netip.AddrPort) {
 	return encode(append(s.compound(now), &rtcp.Goodbye{Sources: []uint32{s.tx.ssrc}})), to
 }
 
-// keyframeRequest asks by PLI (RFC 4585 section 6.3.1) and FIR (RFC 5104
-// section 4.3.1, media SSRC 0) at once: phones know one or the other. Without
-// a known SSRC it is remembered and sent with the first packet received.
-func (s *section) keyframeRequest(now time.Time) ([]byte, netip.AddrPort) {
+// keyframeRequest asks by PLI (RFC 4585 section 6.3.1) or FIR (RFC 5104
+// section 4.3.1, media SSRC 0). Without a known SSRC it is remembered and sent
+// with the first packet received.
+func (s *section) keyframeRequest(w way, now time.Time) ([]byte, netip.AddrPort) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	to := s.rtcpTo()
 	if !s.active || !to.IsValid() {
 		return nil, to
 	}
-	s.keyframes++
 	ssrc := s.sdpSSRC
 	if s.rx.started {
 		ssrc = s.rx.ssrc
 	}
 	if ssrc == 0 {
-		s.wantKey = true
+		s.wantKey = w
 		return nil, to
 	}
-	s.wantKey = !s.rx.started // the SDP may lie: ask again when media comes
-	s.fir++
-	return encode(append(s.compound(now),
-		&rtcp.PictureLossIndication{SenderSSRC: s.tx.ssrc, MediaSSRC: ssrc},
-		&rtcp.FullIntraRequest{SenderSSRC: s.tx.ssrc, FIR: []rtcp.FIREntry{{SSRC: ssrc, SequenceNumber: s.fir}}},
-	)), to
+	s.wantKey = 0
+	if !s.rx.started { // the SDP may lie: ask again when media comes
+		s.wantKey = w
+	}
+	var ask rtcp.Packet = &rtcp.PictureLossIndication{SenderSSRC: s.tx.ssrc, MediaSSRC: ssrc}
+	if w == byFIR {
+		s.fir++
+		ask = &rtcp.FullIntraRequest{SenderSSRC: s.tx.ssrc, FIR: []rtcp.FIREntry{{SSRC: ssrc, SequenceNumber: s.fir}}}
+	}
+	return encode(append(s.compound(now), ask)), to
+}
+
+func (s *section) countKeyframe() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keyframes++
 }
 
 func encode(p []rtcp.Packet) []byte {

@@ -70,6 +70,7 @@ type sdpMedia struct {
 	rtcpHost string // "" = host
 	ssrc     uint32 // first a=ssrc, 0 if absent
 	mux      bool
+	pli, fir bool // a=rtcp-fb names nack pli, ccm fir
 }
 
 type sdpSession struct {
@@ -189,6 +190,14 @@ func (m *sdpMedia) attribute(v string) {
 		m.dir = inactive
 	case "rtcp-mux":
 		m.mux = true
+	case "rtcp-fb":
+		_, fb, _ := strings.Cut(val, " ")
+		switch strings.ToLower(strings.TrimSpace(fb)) {
+		case "nack pli":
+			m.pli = true
+		case "ccm fir":
+			m.fir = true
+		}
 	case "rtpmap":
 		if f, rest := m.format(val); f != nil {
 			parts := strings.Split(rest, "/")

@@ -31,6 +31,7 @@ type section struct {
 	receive    bool
 	send       bool
 	held       bool // the peer put us on hold
+	muted      bool // we put the peer on hold: what comes is dropped
 	agreed     *agreement
 	remoteRTCP netip.AddrPort // from the SDP
 	rtcpSource netip.AddrPort // last accepted RTCP source
@@ -41,7 +42,7 @@ type section struct {
 	rtcpFirst  bool
 	fir        uint8
 	sdpSSRC    uint32 // of the peer, before its first packet
-	wantKey    bool   // a key frame was asked for before the peer's SSRC was known
+	wantKey    way    // a key frame was asked for before the peer's SSRC was known
 	eventTS    uint32 // last telephone-event reported
 	eventSeen  bool
 
@@ -86,23 +87,26 @@ func (s *section) refuse() {
 }
 
 // admit judges an RTP packet and counts it. digit is set when a telephone-event began.
-func (s *section) admit(p *rtp.Packet, size int, src netip.AddrPort, now time.Time) (v verdict, digit byte, askKey bool) {
+func (s *section) admit(p *rtp.Packet, size int, src netip.AddrPort, now time.Time) (v verdict, digit byte, askKey way) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.active || s.agreed == nil {
 		s.rejected++
-		return reject, 0, false
+		return reject, 0, 0
 	}
 	pl := s.agreed.byPT[p.PayloadType&0x7f]
 	if pl.codec == "" || !s.latch.admit(src, p.SSRC, p.SequenceNumber, now) {
 		s.rejected++
-		return reject, 0, false
+		return reject, 0, 0
 	}
 	s.rx.push(p.SSRC, p.SequenceNumber, p.Timestamp, pl.clock, now)
 	s.packets++
 	s.octets += uint64(size)
 	s.lastPacket = now
-	askKey, s.wantKey = s.wantKey, false
+	askKey, s.wantKey = s.wantKey, 0
+	if s.muted {
+		return swallow, 0, askKey
+	}
 	if !pl.event {
 		return pass, 0, askKey
 	}
@@ -149,6 +153,12 @@ func (s *section) rtcpTo() netip.AddrPort {
 	}
 	r := s.latch.source
 	return netip.AddrPortFrom(r.Addr(), r.Port()+1)
+}
+
+func (s *section) isActive() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.active
 }
 
 func (s *section) info() (leg.TrackInfo, bool) {

@@ -28,7 +28,8 @@ type session struct {
 	window   time.Duration
 	table    *codecs.Table
 	digit    func(string) // telephone-events received
-	fallback func()       // SIP INFO picture_fast_update
+	signal   signaller
+	keys     keyAsker
 	kick     chan struct{}
 	closed   chan struct{}
 	ended    atomic.Bool
@@ -37,10 +38,6 @@ type session struct {
 
 	mu       sync.Mutex
 	expectAt time.Time // since when media should come; zero = it should not
-
-	askMu    sync.Mutex
-	askLast  time.Time
-	askCount int
 }
 
 var errSessionEnded = errors.New("the call's media has ended")
@@ -163,39 +160,36 @@ func (m *session) Stats() []leg.Stats {
 	return out
 }
 
-// Asked again this soon, this often, RTCP is taken to be unheard.
-const (
-	askAgain   = 4 * time.Second
-	askRepeats = 3
-)
+// signaller asks for key frames by SIP. It does not block.
+type signaller interface {
+	offerFree() bool
+	infoKeyframe()
+	reinviteKeyframe()
+}
 
-// RequestKeyframe implements leg.Media: PLI and FIR at once, and SIP INFO as
-// well when it is asked a third time within seconds, for old devices that know
-// no RTCP feedback.
+// RequestKeyframe implements leg.Media: one request, in the way that keyAsker
+// finds best now.
 func (m *session) RequestKeyframe() {
 	s := m.section(media.Video)
-	if s == nil || m.ended.Load() {
+	if s == nil || m.ended.Load() || !s.isActive() {
 		return
 	}
 	now := time.Now()
-	if b, to := s.keyframeRequest(now); b != nil {
-		m.sendRTCP(s, b, to)
-	}
-	m.askMu.Lock()
-	if now.Sub(m.askLast) > askAgain {
-		m.askCount = 0
-	}
-	m.askLast = now
-	m.askCount++
-	info := m.askCount >= askRepeats
-	if info {
-		m.askCount = 0
-	}
-	m.askMu.Unlock()
-	if info {
-		m.fallback()
+	s.countKeyframe()
+	switch w := m.keys.next(now, m.signal.offerFree()); w {
+	case byPLI, byFIR:
+		if b, to := s.keyframeRequest(w, now); b != nil {
+			m.sendRTCP(s, b, to)
+		}
+	case byINFO:
+		m.signal.infoKeyframe()
+	case byReINVITE:
+		m.signal.reinviteKeyframe()
 	}
 }
+
+// KeyframeCame implements leg.Media.
+func (m *session) KeyframeCame() { m.keys.came(time.Now()) }
 
 func (m *session) sendRTCP(s *section, b []byte, to netip.AddrPort) {
 	if b == nil || !to.IsValid() {

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
+	"slices"
+	"strconv"
 	"time"
 
 	sipmsg "github.com/emiago/sipgo/sip"
 
 	"lineout/calls/leg"
 	"lineout/codecs"
+	"lineout/media"
 )
 
 // Times of RFC 3261 for what this side repeats itself: the 2xx to a re-INVITE.
@@ -32,12 +36,13 @@ func (d *dialog) talk(ctx context.Context, res *sipmsg.Response) leg.Cause {
 		return d.failed(leg.Setup, 0, "the answer of the callee cannot be used: %v", err)
 	}
 	defer d.a.befriend(d.next.Addr())()
+	d.meet(res)
 	d.ack(res)
 	if d.hungUp() { // CANCEL and 200 crossed
 		d.bye(d.hangCause)
 		return d.hangCause
 	}
-	if err := d.applyAnswer(res.Body()); err != nil {
+	if err := d.applyAnswer(res.Body(), false); err != nil {
 		cause := d.failed(leg.Setup, 488, "the session description of the callee cannot be used: %v", err)
 		if errors.Is(err, errNoCodec) {
 			cause = d.failed(leg.NoCommonCodecs, 488, "the callee's answer has no codec in common with the offer")
@@ -150,8 +155,9 @@ func reasonCode(c leg.Cause) int {
 }
 
 // applyAnswer takes the peer's answer to our offer: sections are matched by
-// kind, so that reordered and left-out ones do no harm.
-func (d *dialog) applyAnswer(body []byte) error {
+// kind, so that reordered and left-out ones do no harm. again says that the call
+// is up: then an answer can show a hold.
+func (d *dialog) applyAnswer(body []byte, again bool) error {
 	if len(body) == 0 {
 		if d.wasEarly() {
 			return nil // the answer came reliably enough in a 183
@@ -162,9 +168,18 @@ func (d *dialog) applyAnswer(body []byte) error {
 	if err != nil {
 		return err
 	}
-	now, any := time.Now(), false
+	defer d.tellMedia(d.media.Tracks(), again)
+	d.mu.Lock()
+	offered := slices.Clone(d.local.sections)
+	d.mu.Unlock()
+	now, any, held := time.Now(), false, false
 	used := map[int]bool{}
-	for _, s := range d.media.sections {
+	for n := range offered {
+		o := &offered[n]
+		s := d.media.section(o.kind)
+		if o.refused || s == nil {
+			continue
+		}
 		ok := false
 		for i := range sdp.media {
 			m := &sdp.media[i]
@@ -176,23 +191,38 @@ func (d *dialog) applyAnswer(body []byte) error {
 			if !m.usable() || !common {
 				break
 			}
-			dir := makeDirection(m.dir.receives() && s.want, m.dir.sends())
+			dir := makeDirection(m.dir.receives() && o.dir.sends(), m.dir.sends() && o.dir.receives())
 			if err := d.configure(s, m, a, dir, now); err != nil {
 				return err
 			}
+			onHold := again && (o.dir == sendrecv && !m.dir.receives() || o.dir.receives() && (!m.dir.sends() || m.held()))
+			s.setHeld(onHold)
+			held = held || onHold && (s.kind == media.Audio || len(offered) == 1)
 			ok, any = true, true
 			break
 		}
 		if !ok {
 			s.refuse()
+			o.refused, o.word, o.refuse = true, o.kind.String(), strconv.Itoa(int(o.formats[0].pt))
 		}
 	}
 	if !any {
 		return errNoCodec
 	}
 	d.media.expect(now)
+	d.mu.Lock()
+	d.local.sections = offered
+	d.mu.Unlock()
+	d.setHeld(byThem, held)
 	d.startMedia()
 	return nil
+}
+
+// tellMedia tells of another outcome of offer and answer than before.
+func (d *dialog) tellMedia(before []leg.TrackInfo, again bool) {
+	if again && !reflect.DeepEqual(before, d.media.Tracks()) {
+		d.emit(leg.Event{Type: leg.MediaChanged, Media: d.media})
+	}
 }
 
 func (d *dialog) wasEarly() bool {
@@ -230,6 +260,10 @@ func (d *dialog) configure(s *section, m *sdpMedia, a *agreement, dir direction,
 		silence = c.Silence()
 	}
 	s.configure(a, rtp, ctl, dir, silence, m.ssrc, d.media.window, now)
+	if s.kind == media.Video { // a list that names one only leaves the other out; none says nothing (plain RTP/AVP)
+		d.media.keys.bar(byPLI, m.fir && !m.pli)
+		d.media.keys.bar(byFIR, m.pli && !m.fir)
+	}
 	return nil
 }
 

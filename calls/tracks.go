@@ -1,0 +1,129 @@
+package calls
+
+import (
+	"fmt"
+	"maps"
+	"time"
+
+	"lineout/calls/leg"
+	"lineout/media"
+	"lineout/pipeline/rtpin"
+)
+
+// addTrack maps one negotiated section onto a track: of the codec it has if the
+// section still has it, else of its preferred one. It says whether the stream
+// has to be told of a new track.
+func (t *tap) addTrack(info leg.TrackInfo) (added *media.Track, err error) {
+	if !info.Receive {
+		return nil, nil
+	}
+	formats := map[uint8]rtpin.Format{}
+	var first *leg.Format
+	for i, f := range info.Formats {
+		codec := t.c.m.d.Codecs.Get(f.Codec)
+		if codec == nil {
+			continue
+		}
+		if first == nil {
+			first = &info.Formats[i]
+		}
+		formats[f.PayloadType] = rtpin.Format{Codec: codec, ClockRate: f.ClockRate, Fmtp: f.Fmtp}
+	}
+	if first == nil || maps.EqualFunc(formats, t.formats[info.Kind], sameFormat) {
+		return nil, nil
+	}
+	t.formats[info.Kind] = formats
+	codec, rate, channels := first.Codec, first.ClockRate, first.Channels
+	if now := t.current[info.Kind]; now != nil {
+		for _, f := range formats {
+			if f.Codec.Name() == now.Codec && f.ClockRate == now.ClockRate {
+				codec, rate, channels = now.Codec, now.ClockRate, now.Channels
+			}
+		}
+	}
+	if added, err = t.use(info.Kind, codec, rate, channels); err != nil {
+		return nil, fmt.Errorf("receive %s: %w", info.Kind, err)
+	}
+	t.log.Info("receiving", "track", info.Kind, "codec", codec, "payload_type", first.PayloadType)
+	return added, nil
+}
+
+// use receives a kind as a track of a codec; one that was used before is used
+// again, so that the number of tracks is bounded by that of the codecs.
+func (t *tap) use(k media.Kind, c media.Codec, clockRate, channels int) (added *media.Track, err error) {
+	var tr *media.Track
+	for _, x := range t.tracks {
+		if x.Kind == k && x.Codec == c && x.ClockRate == clockRate {
+			tr = x
+		}
+	}
+	if tr == nil {
+		tr = t.newTrack(k, c, clockRate, channels)
+		added = tr
+	}
+	t.current[k] = tr
+	return added, t.in.AddTrack(rtpin.TrackSpec{Track: tr, Formats: t.formats[k], Expected: true})
+}
+
+// retrack follows a change of what was agreed: a section that joins becomes a
+// new track, one that left is not waited for any more.
+func (t *tap) retrack() {
+	present := map[media.Kind]bool{}
+	for _, info := range t.md.Tracks() {
+		present[info.Kind] = true
+		added, err := t.addTrack(info)
+		if err != nil {
+			t.log.Warn("change of media not followed", "err", err)
+			continue
+		}
+		if added != nil {
+			t.stream.AddTrack(added)
+		}
+	}
+	for _, k := range []media.Kind{media.Audio, media.Video} {
+		if t.current[k] != nil && !present[k] {
+			t.in.Expect(k, false)
+			t.log.Info("the other party ended a track", "track", k)
+			delete(t.formats, k) // should it come back it is set up anew
+		}
+	}
+}
+
+func sameFormat(a, b rtpin.Format) bool {
+	return a.Codec.Name() == b.Codec.Name() && a.ClockRate == b.ClockRate && a.Fmtp == b.Fmtp
+}
+
+func (t *tap) newTrack(k media.Kind, c media.Codec, clockRate, channels int) *media.Track {
+	tr := &media.Track{ID: k.String(), Kind: k, Codec: c, ClockRate: clockRate, Channels: channels}
+	if k == media.Video {
+		tr.RequestKeyframe = t.requestKeyframe
+	}
+	t.tracks = append(t.tracks, tr)
+	return tr
+}
+
+// codecRest is the least time between two changes of a track's codec. Each
+// makes sinks begin anew, so a party that alternates must not set the pace.
+const codecRest = 2 * time.Second
+
+// changeCodec follows the other party to another of the agreed codecs.
+func (t *tap) changeCodec(k media.Kind, pt uint8, f rtpin.Format) {
+	now := time.Now()
+	if now.Sub(t.switched[k]) < codecRest {
+		return
+	}
+	t.switched[k] = now
+	channels := 0
+	if k == media.Audio {
+		channels = 1
+	}
+	added, err := t.use(k, f.Codec.Name(), f.ClockRate, channels)
+	if err != nil {
+		t.log.Warn("codec change not followed", "track", k, "codec", f.Codec.Name(), "err", err)
+		return
+	}
+	if added != nil {
+		t.stream.AddTrack(added)
+	}
+	t.log.Info("the other party changed its codec", "track", k, "codec", f.Codec.Name(), "payload_type", pt)
+}
