@@ -18,11 +18,12 @@ type camera struct {
 	*puppetMedia
 	seq   uint16
 	frame uint32
+	pt    uint8
 	key   chan struct{} // the next picture is a key frame
 }
 
 func newCamera() *camera {
-	return &camera{key: make(chan struct{}, 1), puppetMedia: &puppetMedia{in: make(chan leg.Packet, 100),
+	return &camera{pt: 96, key: make(chan struct{}, 1), puppetMedia: &puppetMedia{in: make(chan leg.Packet, 100),
 		tracks: []leg.TrackInfo{{Kind: media.Video, Receive: true,
 			Formats: []leg.Format{{PayloadType: 96, Codec: h264.Name, ClockRate: 90000}}}}}}
 }
@@ -39,7 +40,7 @@ func (c *camera) shoot(d time.Duration) {
 		default:
 		}
 		for i, u := range units {
-			c.in <- leg.Packet{Kind: media.Video, At: time.Now(), RTP: &rtp.Packet{Header: rtp.Header{Version: 2, PayloadType: 96,
+			c.in <- leg.Packet{Kind: media.Video, At: time.Now(), RTP: &rtp.Packet{Header: rtp.Header{Version: 2, PayloadType: c.pt,
 				SequenceNumber: c.seq, Timestamp: 3600 * c.frame, SSRC: 7, Marker: i == len(units)-1}, Payload: u}}
 			c.seq++
 		}

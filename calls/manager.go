@@ -271,6 +271,22 @@ func (m *Manager) SendDTMF(ctx context.Context, id, digits, how string) error {
 	return nil
 }
 
+// Hold puts the other party of a call on hold, or takes it back (S1-5, RFC 3264
+// section 8.4). It waits for the other party's consent.
+func (m *Manager) Hold(ctx context.Context, id string, hold bool) error {
+	c, err := m.get(id)
+	if err != nil {
+		return err
+	}
+	if st := c.Info().Status; st != Established && st != Hold {
+		return fault.New(fault.Internal, "call %q is %s: it can be held once it is ESTABLISHED", id, st)
+	}
+	if hold {
+		return c.leg.Hold(ctx)
+	}
+	return c.leg.Resume(ctx)
+}
+
 // Counts are totals since the start, and the number of calls now by status.
 type Counts struct {
 	Started, Established, Failed uint64

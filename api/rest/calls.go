@@ -19,6 +19,8 @@ type Calls interface {
 	Terminate(ctx context.Context, callID string) error
 	// SendDTMF sends digits of 0-9 * # A-D; how is RFC2833, INFO or INFO_RELAY.
 	SendDTMF(ctx context.Context, callID, digits, how string) error
+	// Hold puts the other party on hold or takes it back.
+	Hold(ctx context.Context, callID string, hold bool) error
 	// Stats measures a call that has not ended.
 	Stats(callID string) (calls.Stats, error)
 }
@@ -30,6 +32,8 @@ func (a *API) callMethods() map[string]outputs.Method {
 		"call/find_all":  a.callFindAll,
 		"call/terminate": a.callTerminate,
 		"call/send_dtmf": a.callSendDTMF,
+		"call/hold":      a.callHold(true),
+		"call/unhold":    a.callHold(false),
 		"call/stats":     a.callStats,
 	}
 }
@@ -139,6 +143,17 @@ func (a *API) callTerminate(ctx context.Context, decode func(any) error) (any, e
 		return nil, err
 	}
 	return nil, a.Calls.Terminate(ctx, id)
+}
+
+// callHold is an addition to the documented methods (rest-api 2.8, S1-5, S1-6).
+func (a *API) callHold(hold bool) outputs.Method {
+	return func(ctx context.Context, decode func(any) error) (any, error) {
+		id, err := callID(decode)
+		if err != nil {
+			return nil, err
+		}
+		return nil, a.Calls.Hold(ctx, id, hold)
+	}
 }
 
 // maxDigits bounds one send_dtmf: 64 digits take about ten seconds to send.

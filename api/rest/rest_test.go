@@ -74,6 +74,14 @@ func (f *fakeCalls) SendDTMF(_ context.Context, id, digits, how string) error {
 	return nil
 }
 
+func (f *fakeCalls) Hold(_ context.Context, id string, hold bool) error {
+	if err := f.Terminate(context.Background(), id); err != nil {
+		return err
+	}
+	f.dtmf = append(f.dtmf, fmt.Sprintf("hold %v", hold))
+	return nil
+}
+
 func (f *fakeCalls) Stats(id string) (calls.Stats, error) {
 	if s, ok := f.stats[id]; ok {
 		return s, nil
@@ -295,6 +303,19 @@ func TestSendDTMF(t *testing.T) {
 		require.Empty(t, w.Body.String())
 	}
 	require.Equal(t, []string{"9 RFC2833", "9 INFO", "*#AD INFO_RELAY"}, f.dtmf)
+}
+
+func TestHold(t *testing.T) {
+	f := &fakeCalls{infos: []calls.Info{{CallID: "c"}}}
+	a := newAPI(t, Config{AllowOrigin: "*"}, f, nil)
+	for _, path := range []string{"/rest-api/call/hold", "/rest-api/call/unhold"} {
+		w := post(a, path, `{"callId":"c"}`)
+		require.Equal(t, 200, w.Code, w.Body)
+		require.Empty(t, w.Body.String())
+		require.Equal(t, 404, post(a, path, `{"callId":"none"}`).Code)
+		require.Equal(t, 400, post(a, path, `{}`).Code)
+	}
+	require.Equal(t, []string{"hold true", "hold false"}, f.dtmf)
 }
 
 func TestAnswerForms(t *testing.T) {

@@ -233,3 +233,34 @@ func TestKamailioRefuses(t *testing.T) {
 		})
 	}
 }
+
+// TestBaresipIsHeld: we hold the phone and take it back; it stops sending
+// meanwhile.
+func TestBaresipIsHeld(t *testing.T) {
+	phone := peers.StartSoftphone(t, peers.SoftphoneConfig{})
+	s := start(t, nil)
+	call := s.dial(t, direct(phone))
+	m := call.wait(leg.Answered).Media
+	phone.WaitEvent(t, "CALL_ESTABLISHED")
+	peers.Eventually(t, "sound", 10*time.Second, func() bool { return call.count(8) > 20 })
+	if err := call.Hold(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	call.wait(leg.Held)
+	n := call.count(8)
+	if err := call.Resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	call.wait(leg.Resumed)
+	if call.count(8) != n {
+		t.Errorf("%d packets passed in the hold", call.count(8)-n)
+	}
+	peers.Eventually(t, "sound after the hold", 10*time.Second, func() bool { return call.count(8) > n+50 })
+	k := call.keyframes()
+	peers.Eventually(t, "a key frame after the hold", 10*time.Second, func() bool {
+		m.RequestKeyframe()
+		return call.keyframes() > k
+	})
+	phone.Hangup(t)
+	call.wait(leg.Ended)
+}
