@@ -19,7 +19,7 @@ type Config struct {
 	Dir             string        `setting:"record_dir" default:"records" doc:"Folder the recordings are written to; created when missing."`
 	Policy          string        `setting:"stream_record_policy" default:"template" doc:"How files are named: template or streamName."`
 	Template        string        `setting:"stream_record_policy_template" default:"stream-{mediaSessionId}-{login}" doc:"File name template of the policy template."`
-	Formats         []string      `setting:"record_formats" default:"h264-mp4,vp8-webm" doc:"Containers by video codec: h264-mp4 (MP4 with H.264 and AAC) and vp8-webm (WebM with VP8 and Opus). Video of a codec that is not listed is converted if it can be, else left out; sound alone is always MP4 with AAC."`
+	Formats         []string      `setting:"record_formats" default:"h264-mp4,vp8-webm" doc:"Containers by video codec, the first that is listed for a codec: h264-mp4 (MP4 with H.264 and AAC), vp8-webm (WebM with VP8 and Opus), h264-mkv and vp8-mkv (Matroska with the sound as the call has it: Opus, PCMA or PCMU, others as Opus). Video of a codec that is not listed is converted if it can be, else left out; sound alone is always MP4 with AAC."`
 	Rotation        string        `setting:"record_rotation" default:"" doc:"Begin a new file after so many seconds (600) or bytes (20M, 1G); empty is never."`
 	Sidecar         bool          `setting:"record_sidecar" default:"true" doc:"Write NAME.json beside each finished recording NAME: what is in it, its gaps, and its SHA-256, which lineout verify checks."`
 	HookScript      string        `setting:"on_record_hook_script" default:"" doc:"Program run when a recording is finished, with the stream name and the absolute file path as arguments; empty is none."`
@@ -53,6 +53,9 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("record_formats is empty: name %s", strings.Join(formatNames(), " or "))
 	}
 	for _, f := range c.Formats {
+		if f == "h264-webm" {
+			return fmt.Errorf("record_formats names h264-webm, but a WebM file must not hold H.264: name h264-mkv for the same in Matroska")
+		}
 		if !slices.Contains(formatNames(), f) {
 			return fmt.Errorf("record_formats names %q, which cannot be written: only %s can", f, strings.Join(formatNames(), " and "))
 		}
@@ -69,11 +72,24 @@ func formatNames() []string {
 	return names
 }
 
-// formatFor is the container for video of a codec, nil if such video is not
-// recorded.
+// containers are those of record_formats, in its order.
+func (c *Config) containers() []*container {
+	var list []*container
+	for _, f := range c.Formats {
+		for _, k := range containers {
+			if k.format == f {
+				list = append(list, k)
+			}
+		}
+	}
+	return list
+}
+
+// formatFor is the container for video of a codec, the first that is listed,
+// nil if such video is not recorded.
 func (c *Config) formatFor(video media.Codec) *container {
-	for _, k := range containers {
-		if k.video == video && slices.Contains(c.Formats, k.format) {
+	for _, k := range c.containers() {
+		if k.video == video {
 			return k
 		}
 	}

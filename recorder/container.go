@@ -7,37 +7,50 @@ import (
 	"time"
 
 	"lineout/codecs/aac"
+	"lineout/codecs/g711"
 	"lineout/codecs/h264"
 	"lineout/codecs/opus"
 	"lineout/codecs/vp8"
 	"lineout/media"
 )
 
-// container is a file format for recordings, with the one codec of each kind
-// that is put into it.
+// container is a file format for recordings, with the codecs that are put
+// into it.
 type container struct {
 	// format is its name in record_formats, ext the extension of its files.
-	format, ext  string
-	audio, video media.Codec
+	// Formats with the same extension have the same scan.
+	format, ext string
+	// audio are the codecs of sound it takes as they come; others are converted
+	// to the first that can be had.
+	audio []media.Codec
+	video media.Codec
+	// interleaved says that both kinds should be written in order of time.
+	interleaved bool
 	// usable says why a file cannot describe a track with these parameters.
 	usable func(k media.Kind, p *media.Params) error
-	// fits says whether a track may go on with other parameters in the same file.
-	fits func(old, next *media.Params) bool
 	// muxer makes the writer of one growing file.
 	muxer func() muxer
 	// scan reads a growing or torn file of this format.
 	scan func(r io.ReaderAt, size int64) (scanned, error)
 }
 
+// mkvSound is what Matroska files keep as it is.
+var mkvSound = []media.Codec{opus.Name, g711.PCMA, g711.PCMU, aac.Name}
+
 var (
-	mp4Container = &container{format: "h264-mp4", ext: ".mp4", audio: aac.Name, video: h264.Name,
-		usable: usableMP4, fits: fitsMP4, muxer: func() muxer { return &mp4Muxer{} },
+	mp4Container = &container{format: "h264-mp4", ext: ".mp4", audio: []media.Codec{aac.Name}, video: h264.Name,
+		usable: usableMP4, muxer: func() muxer { return &mp4Muxer{} },
 		scan: func(r io.ReaderAt, size int64) (scanned, error) { return scanFile(r, size) }}
-	webmContainer = &container{format: "vp8-webm", ext: ".webm", audio: opus.Name, video: vp8.Name,
-		usable: usableWebM, fits: func(_, _ *media.Params) bool { return true }, muxer: func() muxer { return &webmMuxer{} },
-		scan: func(r io.ReaderAt, size int64) (scanned, error) { return scanWebM(r, size) }}
-	containers = []*container{mp4Container, webmContainer}
+	webmContainer = &container{format: "vp8-webm", ext: ".webm", audio: []media.Codec{opus.Name}, video: vp8.Name, interleaved: true,
+		usable: usableVP8, muxer: func() muxer { return &matroskaMuxer{doc: docWebM} }, scan: scanMKV}
+	h264MKV = &container{format: "h264-mkv", ext: ".mkv", audio: mkvSound, video: h264.Name, interleaved: true,
+		usable: usableAVC, muxer: func() muxer { return &matroskaMuxer{doc: docMatroska} }, scan: scanMKV}
+	vp8MKV = &container{format: "vp8-mkv", ext: ".mkv", audio: mkvSound, video: vp8.Name, interleaved: true,
+		usable: usableVP8, muxer: func() muxer { return &matroskaMuxer{doc: docMatroska} }, scan: scanMKV}
+	containers = []*container{mp4Container, webmContainer, h264MKV, vp8MKV}
 )
+
+func scanMKV(r io.ReaderAt, size int64) (scanned, error) { return scanMatroska(r, size) }
 
 // muxer turns frames into the bytes of a growing file: a header of exactly
 // headerSize bytes, then fragments. One goroutine uses it.
@@ -87,6 +100,16 @@ func containerOf(name string) *container {
 		}
 	}
 	return nil
+}
+
+// formatOf is the name in record_formats of what a file of ours holds.
+func formatOf(name string, e ending) string {
+	for _, c := range containers {
+		if strings.HasSuffix(name, c.ext) && label(c.video) == e.video {
+			return c.format
+		}
+	}
+	return containerOf(name).format
 }
 
 // isLive and isTemp tell our unfinished files by their names.

@@ -45,6 +45,8 @@ func writeForEver(dir string) {
 	r := &recording{o: o, stream: stream, dir: dir, template: "{streamName}"}
 	r.frames.total, r.bytes.total = &o.frames, &o.bytes
 	s := &sink{r: r, w: o.finish}
+	stream.AddTrack(c.Video)
+	s.Accepts()
 	die(s.Open(context.Background(), c.Tracks()))
 	die(c.Frames(0, time.Hour, func(f *media.Frame) error {
 		if err := s.Write(context.Background(), f); err != nil {
@@ -249,7 +251,7 @@ func writeLive(t testing.TB, dir, base string, length time.Duration) string {
 	}
 	require.NoError(t, c.Frames(0, length, func(f *media.Frame) error {
 		if f.Track.Kind == media.Video && l.header.video == nil || f.Track.Kind == media.Audio && l.header.audio == nil {
-			if err := l.addTrack(f.Track.Kind, f.Params); err != nil {
+			if err := l.addTrack(f.Track, f.Params); err != nil {
 				return err
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/Eyevinn/mp4ff/mp4"
 
 	"lineout/codecs/aac"
+	"lineout/codecs/g711"
 	"lineout/codecs/h264"
 	"lineout/codecs/opus"
 	"lineout/codecs/vp8"
@@ -35,6 +36,9 @@ func (s *scan) contents() []SidecarTrack {
 	return l
 }
 
+// parameters are RFC 6381's codecs parameters of codecs that have but one.
+var parameters = map[media.Codec]string{vp8.Name: "vp8", opus.Name: "opus", aac.Name: "mp4a.40.2", g711.PCMA: "alaw", g711.PCMU: "ulaw"}
+
 // describeEntry says what a sample description says.
 func describeEntry(stsd *mp4.StsdBox) SidecarTrack {
 	switch {
@@ -45,7 +49,7 @@ func describeEntry(stsd *mp4.StsdBox) SidecarTrack {
 		}
 		return d
 	case stsd.Mp4a != nil:
-		return SidecarTrack{Kind: media.Audio.String(), Codec: string(aac.Name), Parameters: "mp4a.40.2",
+		return SidecarTrack{Kind: media.Audio.String(), Codec: string(aac.Name), Parameters: parameters[aac.Name],
 			SampleRate: int(stsd.Mp4a.SampleRate), Channels: int(stsd.Mp4a.ChannelCount)}
 	}
 	return SidecarTrack{}
@@ -53,18 +57,15 @@ func describeEntry(stsd *mp4.StsdBox) SidecarTrack {
 
 func roundMS(d time.Duration) int64 { return d.Round(time.Millisecond).Milliseconds() }
 
-// describeTrack says what a WebM TrackEntry says.
-func describeTrack(entry []byte) SidecarTrack {
-	var d SidecarTrack
-	_, head, _ := parseElement(entry)
-	eachElement(entry[head:], func(id uint32, _, _ int, p []byte) bool {
+// describe says what the TrackEntry says.
+func (t *mkvTrack) describe() SidecarTrack {
+	d := SidecarTrack{Codec: string(t.codec), Parameters: parameters[t.codec], SampleRate: t.rate}
+	_, head, _ := parseElement(t.entry)
+	eachElement(t.entry[head:], func(id uint32, _, _ int, p []byte) bool {
 		switch id {
-		case idCodecID:
-			switch string(p) {
-			case "V_VP8":
-				d.Codec, d.Parameters = string(vp8.Name), "vp8"
-			case "A_OPUS":
-				d.Codec, d.Parameters = string(opus.Name), "opus"
+		case idCodecPrivate:
+			if t.codec == h264.Name && len(p) > 3 {
+				d.Parameters = fmt.Sprintf("avc1.%02X%02X%02X", p[1], p[2], p[3])
 			}
 		case idTrackType:
 			d.Kind = map[uint64]string{1: media.Video.String(), 2: media.Audio.String()}[uintOf(p)]
@@ -79,7 +80,6 @@ func describeTrack(entry []byte) SidecarTrack {
 				return true
 			})
 		case idAudio:
-			d.SampleRate = opus.ClockRate
 			eachElement(p, func(id uint32, _, _ int, p []byte) bool {
 				if id == idChannels {
 					d.Channels = int(uintOf(p))
@@ -93,7 +93,7 @@ func describeTrack(entry []byte) SidecarTrack {
 }
 
 // contents implements scanned.
-func (s *webmScan) contents() []SidecarTrack {
+func (s *mkvScan) contents() []SidecarTrack {
 	var l []SidecarTrack
 	zero := s.begin()
 	for _, n := range []byte{videoID, audioID} {
@@ -101,7 +101,7 @@ func (s *webmScan) contents() []SidecarTrack {
 		if t == nil {
 			continue
 		}
-		d := describeTrack(t.entry)
+		d := t.describe()
 		d.Frames, d.Keyframes, d.Bytes = int64(t.blocks), int64(t.keys), t.bytes
 		d.StartMS, d.EndMS = roundMS(t.start-zero), roundMS(t.end-zero)
 		l = append(l, d)

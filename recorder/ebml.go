@@ -6,7 +6,7 @@ import (
 	"math"
 )
 
-// EBML element IDs of WebM files (RFC 8794, RFC 9559), with their length bits.
+// EBML element IDs of Matroska and WebM files (RFC 8794, RFC 9559), with their length bits.
 const (
 	idEBML               = 0x1A45DFA3
 	idEBMLVersion        = 0x4286
@@ -41,6 +41,7 @@ const (
 	idAudio              = 0xE1
 	idSamplingFrequency  = 0xB5
 	idChannels           = 0x9F
+	idBitDepth           = 0x6264
 	idCluster            = 0x1F43B675
 	idTimestamp          = 0xE7
 	idSimpleBlock        = 0xA3

@@ -91,7 +91,8 @@ func TestUnwritableFolder(t *testing.T) {
 		"stream_record_policy":          func(c *Config) { c.Policy = "x" },
 		"stream_record_policy_template": func(c *Config) { c.Template = "{nonsense}" },
 		"record_rotation":               func(c *Config) { c.Rotation = "10 apples" },
-		"record_formats":                func(c *Config) { c.Formats = []string{"h264-mkv"} },
+		"record_formats":                func(c *Config) { c.Formats = []string{"h264-avi"} },
+		"name h264-mkv":                 func(c *Config) { c.Formats = []string{"h264-webm"} },
 		"on_record_hook_script":         func(c *Config) { c.HookScript = "/nonexistent/hook.sh" },
 	} {
 		cfg := defaults(t.TempDir())

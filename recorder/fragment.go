@@ -38,7 +38,7 @@ func (m *mp4Muxer) collect(l *liveFile, f *media.Frame) {
 	t := &m.tracks[k]
 	from := len(t.data)
 	if k == media.Video {
-		t.data = m.appendAVCC(t.data, f.Data)
+		t.data = appendAVCC(t.data, f.Data, m.video)
 		if len(t.data) > from {
 			m.add(l, k, f.DTS, f.PTS-f.DTS, f.Key, len(t.data)-from)
 		}
@@ -81,14 +81,14 @@ func (m *mp4Muxer) add(l *liveFile, k media.Kind, dts, cts time.Duration, key bo
 // appendAVCC adds an access unit with length prefixes, without what the header
 // says already: an avc1 sample entry wants no parameter sets in band
 // (ISO/IEC 14496-15 section 5.3.3.1.2).
-func (m *mp4Muxer) appendAVCC(b []byte, au [][]byte) []byte {
+func appendAVCC(b []byte, au [][]byte, header *media.Params) []byte {
 	for _, n := range au {
 		if len(n) == 0 {
 			continue
 		}
 		switch n[0] & 0x1f {
 		case naluSPS, naluPPS:
-			if m.inHeader(n) {
+			if inHeader(n, header) {
 				continue
 			}
 		case naluAUD:
@@ -107,8 +107,7 @@ const (
 	naluAUD = 9
 )
 
-func (m *mp4Muxer) inHeader(n []byte) bool {
-	p := m.video
+func inHeader(n []byte, p *media.Params) bool {
 	return p != nil && len(p.Sets) >= 2 && (bytes.Equal(n, p.Sets[0]) || bytes.Equal(n, p.Sets[1]))
 }
 

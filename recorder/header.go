@@ -16,9 +16,9 @@ import (
 )
 
 // headerSize is the room a file that is being written keeps for its header:
-// what the container wants before its media, our own facts, and padding. Because the room is fixed, a track
-// that appears late is added by rewriting the header in place, in one write
-// that leaves every fragment where it is.
+// what the container wants before its media, our own facts, and padding.
+// Because the room is fixed, a track that appears late is added by rewriting
+// the header in place, in one write that leaves every fragment where it is.
 const headerSize = 8192
 
 // Track numbers inside our files. They do not depend on which track came first.
@@ -60,8 +60,18 @@ type fileMeta struct {
 
 // header is what the header of a growing file says.
 type header struct {
-	video, audio *media.Params
-	meta         fileMeta
+	video, audio           *media.Params
+	videoCodec, audioCodec media.Codec
+	meta                   fileMeta
+}
+
+// add describes a track.
+func (h *header) add(t *media.Track, p *media.Params) {
+	if t.Kind == media.Video {
+		h.video, h.videoCodec = p, t.Codec
+	} else {
+		h.audio, h.audioCodec = p, t.Codec
+	}
 }
 
 // header implements muxer.
@@ -108,9 +118,10 @@ func usableMP4(k media.Kind, p *media.Params) error {
 	return nil
 }
 
-// fitsMP4 is false for another SPS, or another AudioSpecificConfig. Another
+// fitsSets says that a header made of the old parameters describes the next
+// ones too. It is false for another SPS, or another AudioSpecificConfig. Another
 // PPS alone may stay in band.
-func fitsMP4(old, next *media.Params) bool {
+func fitsSets(old, next *media.Params) bool {
 	if len(old.Sets) == 0 || len(next.Sets) == 0 {
 		return len(old.Sets) == len(next.Sets)
 	}

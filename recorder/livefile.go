@@ -88,13 +88,9 @@ func lockNew(f *os.File, path string) bool {
 }
 
 // addTrack puts a track that appeared late into the header, in place.
-func (l *liveFile) addTrack(k media.Kind, p *media.Params) error {
+func (l *liveFile) addTrack(t *media.Track, p *media.Params) error {
 	h := l.header
-	if k == media.Video {
-		h.video = p
-	} else {
-		h.audio = p
-	}
+	h.add(t, p)
 	head, err := l.mux.header(h)
 	if err != nil {
 		return err

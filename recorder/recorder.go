@@ -1,5 +1,5 @@
-// Package recorder writes streams to files: MP4 with H.264 and AAC, or WebM
-// with VP8 and Opus. While a call lasts its file grows by whole fragments and
+// Package recorder writes streams to files: MP4 with H.264 and AAC, WebM with
+// VP8 and Opus, or Matroska with either and the sound as the call has it. While a call lasts its file grows by whole fragments and
 // loses at most the last half second when the process is killed; when it ends
 // the file is rewritten for fast start. What a killed
 // process left behind is finalised at the next start. No file is ever
@@ -211,7 +211,8 @@ func (r *recording) opened(base, ext string, part int) {
 }
 
 // container is the format for the tracks the stream has now: that of its
-// video, else one its video can be converted for, and MP4 for sound alone.
+// video, else the first its video can be converted for, and MP4 for sound
+// alone.
 func (r *recording) container() *container {
 	v := r.stream.Track(media.Video)
 	if v == nil {
@@ -220,15 +221,28 @@ func (r *recording) container() *container {
 	if c := r.o.cfg.formatFor(v.Codec); c != nil {
 		return c
 	}
-	for _, c := range containers {
-		if r.o.cfg.formatFor(c.video) == nil {
-			continue
-		}
+	for _, c := range r.o.cfg.containers() {
 		if _, err := r.o.env.Codecs.Plan(v.Codec, []media.Codec{c.video}, false); err == nil {
 			return c
 		}
 	}
 	return mp4Container
+}
+
+// wantedVideo is the video to ask for with a container. Where there is none to
+// be had but the stream has some, all that could be recorded is asked for: the
+// log then says why there is none.
+func (r *recording) wantedVideo(c *container) []media.Codec {
+	if r.o.cfg.formatFor(c.video) == c {
+		return []media.Codec{c.video}
+	}
+	var all []media.Codec
+	if r.stream.Track(media.Video) != nil {
+		for _, c := range r.o.cfg.containers() {
+			all = append(all, c.video)
+		}
+	}
+	return all
 }
 
 // noteMissing says once, in the log and in listings, that a track the stream

@@ -87,7 +87,9 @@ func (b *bench) sink(name string, change func(*recording)) *sink {
 	if change != nil {
 		change(r)
 	}
-	return &sink{r: r, w: b.finish}
+	k := &sink{r: r, w: b.finish}
+	k.Accepts()
+	return k
 }
 
 // record writes a clip's frames to a sink between Open and Close.

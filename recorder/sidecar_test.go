@@ -48,6 +48,8 @@ func TestSidecarSaysWhatTheFileHolds(t *testing.T) {
 				return pipeline.Quality{Sync: "sender", DriftPPM: 12.5, Video: pipeline.TrackQuality{Lost: lost, Jitter: 1500 * time.Microsecond}}
 			})
 			c := make(t)
+			s.r.stream.AddTrack(c.Video)
+			s.Accepts()
 			ctx := context.Background()
 			require.NoError(t, s.Open(ctx, c.Tracks()))
 			begin := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
@@ -107,7 +109,9 @@ func (b *bench) sinkMeta(name string, m pipeline.Meta) *sink {
 	r := &recording{o: b.Output, stream: s, dir: b.dir, template: b.template(""), syncEvery: time.Hour}
 	r.frames.total, r.bytes.total = &b.Output.frames, &b.Output.bytes
 	r.stopping.Store(true)
-	return &sink{r: r, w: b.finish}
+	k := &sink{r: r, w: b.finish}
+	k.Accepts()
+	return k
 }
 
 // One byte changed anywhere in a sidecar shows.

@@ -87,7 +87,7 @@ func (w *finisher) describe(j job, s scanned, final string, d digest, fragmented
 	m, end := s.facts(), s.ending()
 	c := &Sidecar{Schema: sidecarSchema, Writer: *w.sidecar, Call: m.Call, Part: m.Part, Last: j.last, Recovered: j.recovered,
 		DurationMS: roundMS(end.duration), Tracks: s.contents(), Legs: []SidecarLeg{},
-		File: SidecarFile{Name: filepath.Base(final), Format: containerOf(j.path).format, Size: d.size, SHA256: d.sha256, Fragmented: fragmented}}
+		File: SidecarFile{Name: filepath.Base(final), Format: formatOf(j.path, s.ending()), Size: d.size, SHA256: d.sha256, Fragmented: fragmented}}
 	c.Stream.Name, c.Stream.MediaSessionID = m.Stream, m.MediaSession
 	var kinds []string
 	for _, t := range c.Tracks {

@@ -20,6 +20,7 @@ type sink struct {
 	r *recording
 	w *finisher
 
+	next   *container      // that the stream's tracks ask for
 	format *container      // of the tracks it was opened with
 	tracks [3]*media.Track // by kind
 	params [3]*media.Params
@@ -36,7 +37,7 @@ type sink struct {
 	kept   [3]time.Duration // cont.end of what is in files
 }
 
-// reorder is how long a WebM file waits for the other kind, because its
+// reorder is how long a Matroska file waits for the other kind, because its
 // clusters should follow each other in time.
 const reorder = 200 * time.Millisecond
 
@@ -44,14 +45,9 @@ const reorder = 200 * time.Millisecond
 // container, and the container about the codec sound is asked for in. Tracks
 // are taken as they come: a file's header has room for one that is late.
 func (s *sink) Accepts() pipeline.Accepts {
-	c := s.r.container()
-	a := pipeline.Accepts{Audio: []media.Codec{c.audio}, Video: []media.Codec{c.video}}
-	if s.r.o.cfg.formatFor(c.video) == nil {
-		// Sound alone, and MP4 is not for video here: what is asked for
-		// instead cannot be had, and the log says so.
-		a.Video = []media.Codec{webmContainer.video}
-	}
-	if c == webmContainer {
+	s.next = s.r.container()
+	a := pipeline.Accepts{Audio: s.next.audio, Video: s.r.wantedVideo(s.next)}
+	if s.next.interleaved {
 		a.Interleave = reorder
 	}
 	return a
@@ -64,12 +60,9 @@ func (s *sink) Open(_ context.Context, tracks []*media.Track) error {
 	if s.r.faulted.Swap(false) {
 		s.cont.fault()
 	}
-	s.format = mp4Container
+	s.format = s.next
 	for _, t := range tracks {
 		s.tracks[t.Kind] = t
-		if t.Codec == webmContainer.video || t.Codec == webmContainer.audio {
-			s.format = webmContainer
-		}
 	}
 	s.r.noteMissing(tracks)
 	return nil
@@ -107,7 +100,7 @@ func (s *sink) Write(_ context.Context, f *media.Frame) error {
 			return err
 		}
 	} else if s.params[k] == nil {
-		if err := s.cur.addTrack(k, p); err != nil {
+		if err := s.cur.addTrack(f.Track, p); err != nil {
 			s.fault()
 			return err
 		}
@@ -137,7 +130,7 @@ func (s *sink) Write(_ context.Context, f *media.Frame) error {
 // changed says that a frame does not fit the header of the open file.
 func (s *sink) changed(k media.Kind, p *media.Params, key bool) bool {
 	old := s.params[k]
-	return old != nil && old != p && key && !s.format.fits(old, p)
+	return old != nil && old != p && key && !fitsSets(old, p)
 }
 
 // full says that the file has to be rotated before this frame. With video that
@@ -184,11 +177,7 @@ func (s *sink) begin(f *media.Frame, p *media.Params) error {
 	h := header{meta: fileMeta{Stream: fs.stream, Base: fs.early(s.r.template), MediaSession: fs.mediaSession, Part: s.part,
 		Unique: uniqueParts(s.r.template), StartMS: start.UnixMilli(), StartServerMS: now.UnixMilli(),
 		SenderClock: !f.NTP.IsZero(), Call: callFactsOf(m)}}
-	if f.Track.Kind == media.Video {
-		h.video = p
-	} else {
-		h.audio = p
-	}
+	h.add(f.Track, p)
 	cur, err := createLive(s.r.dir, s.format, h, s.r.syncEvery)
 	if err != nil {
 		s.part--

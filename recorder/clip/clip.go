@@ -16,6 +16,7 @@ import (
 
 	"lineout/codecs"
 	"lineout/codecs/aac"
+	"lineout/codecs/g711"
 	"lineout/codecs/h264"
 	"lineout/codecs/opus"
 	"lineout/media"
@@ -75,11 +76,15 @@ func (c *Clip) Clone() *Clip {
 	n := *c
 	n.Video = &media.Track{ID: "video", Kind: media.Video, Codec: c.picture.Name(), ClockRate: c.picture.ClockRate()}
 	n.Audio = &media.Track{ID: "audio", Kind: media.Audio, Codec: c.sound, ClockRate: aac.SampleRate, Channels: 1}
-	if c.sound == opus.Name {
+	switch c.sound {
+	case aac.Name:
+		n.Audio.SetParams(&media.Params{SampleRate: aac.SampleRate, Channels: 1, Sets: [][]byte{{0x11, 0x88}}})
+	case opus.Name:
 		n.Audio.SetParams(&media.Params{SampleRate: opus.ClockRate, Channels: 2})
-		return &n
+	default:
+		n.Audio.ClockRate = g711.SampleRate
+		n.Audio.SetParams(&media.Params{SampleRate: g711.SampleRate, Channels: 1})
 	}
-	n.Audio.SetParams(&media.Params{SampleRate: aac.SampleRate, Channels: 1, Sets: [][]byte{{0x11, 0x88}}})
 	return &n
 }
 

@@ -8,10 +8,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"time"
 
-	"lineout/codecs/opus"
+	"lineout/media"
 )
 
 // Bounds of what is believed of a torn file. A cluster of ours holds at most
@@ -19,19 +20,22 @@ import (
 const (
 	maxCluster = 16 << 20
 	maxMillis  = 1 << 50
+	maxRate    = 1 << 20 // Hz
 )
 
-// webmCue is a place to begin playing at.
-type webmCue struct {
+// mkvCue is a place to begin playing at.
+type mkvCue struct {
 	ms       int64
 	track    byte
 	cluster  int64  // among all clusters
 	relative uint32 // from the cluster's first child to the block
 }
 
-// webmTrack is what was found of one track.
-type webmTrack struct {
+// mkvTrack is what was found of one track.
+type mkvTrack struct {
 	entry      []byte // its TrackEntry
+	codec      media.Codec
+	rate       int // of sound, in Hz
 	blocks     int
 	keys       int
 	bytes      int64
@@ -40,20 +44,21 @@ type webmTrack struct {
 	usual      int64 // milliseconds between the last two blocks
 }
 
-// webmScan is what was found in a growing or torn WebM file. Memory grows by
+// mkvScan is what was found in a growing or torn file. Memory grows by
 // one cue per key frame.
-type webmScan struct {
+type mkvScan struct {
+	doc    string
 	meta   fileMeta
-	tracks map[byte]*webmTrack // by number
-	cues   []webmCue
+	tracks map[byte]*mkvTrack // by number
+	cues   []mkvCue
 	// clusters lie one after the other from headerSize to whole.
 	whole int64
 }
 
-// scanWebM reads the header and every whole cluster of a file we wrote. What
+// scanMatroska reads the header and every whole cluster of a file we wrote. What
 // follows the first torn or damaged one is left out.
-func scanWebM(r io.ReaderAt, size int64) (*webmScan, error) {
-	s := &webmScan{tracks: map[byte]*webmTrack{}}
+func scanMatroska(r io.ReaderAt, size int64) (*mkvScan, error) {
+	s := &mkvScan{doc: docWebM, tracks: map[byte]*mkvTrack{}}
 	if err := s.readHeader(r, size); err != nil {
 		return nil, err
 	}
@@ -80,13 +85,13 @@ func scanWebM(r io.ReaderAt, size int64) (*webmScan, error) {
 	}
 	if v := s.tracks[videoID]; v != nil {
 		// Sound had cues until the first picture came.
-		s.cues = slices.DeleteFunc(s.cues, func(c webmCue) bool { return c.track != videoID })
+		s.cues = slices.DeleteFunc(s.cues, func(c mkvCue) bool { return c.track != videoID })
 	}
 	return s, nil
 }
 
 // readHeader finds Tracks and our facts in the first headerSize bytes.
-func (s *webmScan) readHeader(r io.ReaderAt, size int64) error {
+func (s *mkvScan) readHeader(r io.ReaderAt, size int64) error {
 	if size < headerSize {
 		return fmt.Errorf("the file is shorter than a header")
 	}
@@ -98,6 +103,12 @@ func (s *webmScan) readHeader(r io.ReaderAt, size int64) error {
 	if id != idEBML || head == 0 || n > headerSize-head-12 {
 		return fmt.Errorf("the header is damaged: it does not begin as EBML")
 	}
+	eachElement(buf[head:head+n], func(id uint32, _, _ int, v []byte) bool {
+		if id == idDocType && string(v) == docMatroska {
+			s.doc = docMatroska
+		}
+		return true
+	})
 	buf = buf[head+n:]
 	if id, head, _ = parseElement(buf); id != idSegment || head == 0 {
 		return fmt.Errorf("the header is damaged: no Segment")
@@ -124,22 +135,40 @@ func (s *webmScan) readHeader(r io.ReaderAt, size int64) error {
 	return nil
 }
 
-func (s *webmScan) readTracks(p []byte) bool {
+func (s *mkvScan) readTracks(p []byte) bool {
 	return eachElement(p, func(id uint32, at, head int, entry []byte) bool {
 		if id != idTrackEntry {
 			return false
 		}
-		return eachElement(entry, func(id uint32, _, _ int, v []byte) bool {
-			if id != idTrackNumber {
-				return true
+		t := &mkvTrack{entry: p[at : at+head+len(entry)]}
+		var number uint64
+		var codecID, private []byte
+		if !eachElement(entry, func(id uint32, _, _ int, v []byte) bool {
+			switch id {
+			case idTrackNumber:
+				number = uintOf(v)
+			case idCodecID:
+				codecID = v
+			case idCodecPrivate:
+				private = v
+			case idAudio:
+				return eachElement(v, func(id uint32, _, _ int, v []byte) bool {
+					if id == idSamplingFrequency {
+						t.rate = int(min(math.Float64frombits(uintOf(v)), maxRate))
+					}
+					return true
+				})
 			}
-			n := uintOf(v)
-			if n != videoID && n != audioID || s.tracks[byte(n)] != nil {
-				return false
-			}
-			s.tracks[byte(n)] = &webmTrack{entry: p[at : at+head+len(entry)]}
 			return true
-		})
+		}) {
+			return false
+		}
+		t.codec = mkvCodec(string(codecID), private)
+		if t.codec == "" || number != videoID && number != audioID || s.tracks[byte(number)] != nil {
+			return false
+		}
+		s.tracks[byte(number)] = t
+		return true
 	})
 }
 
@@ -178,7 +207,7 @@ func eachBlock(b []byte, do func(block) bool) bool {
 }
 
 // readCluster takes up a cluster, all of it or nothing.
-func (s *webmScan) readCluster(b []byte) bool {
+func (s *mkvScan) readCluster(b []byte) bool {
 	last := map[byte]int64{}
 	n := 0
 	if !eachBlock(b, func(k block) bool {
@@ -192,7 +221,8 @@ func (s *webmScan) readCluster(b []byte) bool {
 		}
 		last[k.track] = k.ms
 		n++
-		return !seen || k.ms > before
+		// Pictures may be shown in another order than decoded.
+		return !seen || k.ms > before || k.track == videoID
 	}) || n == 0 {
 		return false
 	}
@@ -204,11 +234,12 @@ func (s *webmScan) readCluster(b []byte) bool {
 	return true
 }
 
-func (s *webmScan) add(k block, cluster int64) {
+func (s *mkvScan) add(k block, cluster int64) {
 	t := s.tracks[k.track]
+	at := time.Duration(k.ms) * time.Millisecond
 	if t.blocks == 0 {
-		t.start = time.Duration(k.ms) * time.Millisecond
-	} else {
+		t.start = at
+	} else if k.ms > t.last {
 		t.usual = k.ms - t.last
 	}
 	t.blocks++
@@ -216,21 +247,21 @@ func (s *webmScan) add(k block, cluster int64) {
 	if k.key {
 		t.keys++
 	}
-	t.last = k.ms
-	t.end = time.Duration(k.ms) * time.Millisecond
+	t.start, t.last = min(t.start, at), k.ms
 	if k.track == audioID {
-		t.end += opus.PacketDuration(k.payload)
+		at += soundLength(t.codec, t.rate, k.payload)
 	} else {
-		t.end += time.Duration(min(max(t.usual, 1), 1000)) * time.Millisecond
+		at += time.Duration(min(max(t.usual, 1), 1000)) * time.Millisecond
 	}
+	t.end = max(t.end, at)
 	if k.key && s.wantsCue(k) {
-		s.cues = append(s.cues, webmCue{k.ms, k.track, cluster, k.at})
+		s.cues = append(s.cues, mkvCue{k.ms, k.track, cluster, k.at})
 	}
 }
 
 // wantsCue is true for each key frame, and where there is no picture for sound
 // once in a second.
-func (s *webmScan) wantsCue(k block) bool {
+func (s *mkvScan) wantsCue(k block) bool {
 	if k.track == videoID {
 		return true
 	}
@@ -240,19 +271,19 @@ func (s *webmScan) wantsCue(k block) bool {
 	return len(s.cues) == 0 || k.ms-s.cues[len(s.cues)-1].ms >= 1000
 }
 
-func (s *webmScan) facts() fileMeta  { return s.meta }
-func (s *webmScan) empty() bool      { return len(s.tracks) == 0 }
-func (s *webmScan) wholeSize() int64 { return s.whole }
+func (s *mkvScan) facts() fileMeta  { return s.meta }
+func (s *mkvScan) empty() bool      { return len(s.tracks) == 0 }
+func (s *mkvScan) wholeSize() int64 { return s.whole }
 
 // ending are the facts about the whole file that its name may need.
-func (s *webmScan) ending() ending {
+func (s *mkvScan) ending() ending {
 	var e ending
 	for n, t := range s.tracks {
 		e.duration = max(e.duration, t.end)
 		if n == videoID {
-			e.video = "VP8"
+			e.video = label(t.codec)
 		} else {
-			e.audio = "OPUS"
+			e.audio = label(t.codec)
 		}
 	}
 	e.duration -= s.begin()
@@ -260,7 +291,7 @@ func (s *webmScan) ending() ending {
 }
 
 // begin is the time of the earliest block.
-func (s *webmScan) begin() time.Duration {
+func (s *mkvScan) begin() time.Duration {
 	first := time.Duration(-1)
 	for _, t := range s.tracks {
 		if first < 0 || t.start < first {
@@ -273,7 +304,7 @@ func (s *webmScan) begin() time.Duration {
 // rewrite writes the finished form: a Segment of known size with SeekHead,
 // Info with the duration, Tracks and Cues before the clusters, which are
 // copied as they are.
-func (s *webmScan) rewrite(ctx context.Context, r io.ReaderAt, w io.Writer) error {
+func (s *mkvScan) rewrite(ctx context.Context, r io.ReaderAt, w io.Writer) error {
 	out := bufio.NewWriterSize(w, 1<<20)
 	if _, err := out.Write(s.head()); err != nil {
 		return err
@@ -292,7 +323,7 @@ func (s *webmScan) rewrite(ctx context.Context, r io.ReaderAt, w io.Writer) erro
 
 // head is everything before the first cluster. Its size does not depend on the
 // positions in it, which are all written in eight bytes.
-func (s *webmScan) head() []byte {
+func (s *mkvScan) head() []byte {
 	var length time.Duration
 	var entries []byte
 	for _, n := range []byte{videoID, audioID} {
@@ -301,13 +332,13 @@ func (s *webmScan) head() []byte {
 			entries = append(entries, t.entry...)
 		}
 	}
-	info := element(nil, idInfo, webmInfo(length))
+	info := element(nil, idInfo, mkvInfo(length))
 	tracks := element(nil, idTracks, entries)
 	cues := s.cueElement(0)
 	size := len(seekHead(0, 0, 0)) + len(info) + len(tracks) + len(cues)
 	cues = s.cueElement(int64(size))
 
-	b := appendEBML(nil)
+	b := appendEBML(nil, s.doc)
 	b = appendSize8(appendID(b, idSegment), uint64(size)+uint64(s.whole-headerSize))
 	at := len(seekHead(0, 0, 0))
 	b = append(b, seekHead(at, at+len(info), at+len(info)+len(tracks))...)
@@ -331,7 +362,7 @@ func seekHead(info, tracks, cues int) []byte {
 }
 
 // cueElement is Cues with the clusters beginning at base.
-func (s *webmScan) cueElement(base int64) []byte {
+func (s *mkvScan) cueElement(base int64) []byte {
 	p := make([]byte, 0, 40*len(s.cues))
 	var point, pos []byte
 	for _, c := range s.cues {
