@@ -29,6 +29,10 @@ type SyncStats struct {
 	// Correction is what sender reports add to the picture's offset over what
 	// arrival times say, Error how far the picture still is from its place.
 	Correction, Error time.Duration
+	// Disagreement is how far sender reports contradict arrival times, used or not.
+	Disagreement time.Duration
+	// OffsetP50, OffsetP99 and OffsetMax are the sizes of Error of all pictures so far.
+	OffsetP50, OffsetP99, OffsetMax time.Duration
 	// DriftPPM is the sender's clock against its samples, in parts per million.
 	DriftPPM float64
 	// Jumps counts corrections too large to be made in small steps.
@@ -99,7 +103,8 @@ func (c *call) stats(now time.Time) Stats {
 			in = *p
 		}
 	}
-	s.Sync = SyncStats{Mode: in.Sync, Correction: in.SenderCorrection, Error: in.SyncError, DriftPPM: in.DriftPPM, Jumps: in.Jumps}
+	s.Sync = SyncStats{Mode: in.Sync, Correction: in.SenderCorrection, Error: in.SyncError, Disagreement: in.Disagreement,
+		OffsetP50: in.OffsetP50, OffsetP99: in.OffsetP99, OffsetMax: in.OffsetMax, DriftPPM: in.DriftPPM, Jumps: in.Jumps}
 	if s.Sync.Mode == "" {
 		s.Sync.Mode = rtpin.SyncNone
 	}

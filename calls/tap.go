@@ -150,7 +150,9 @@ func (t *tap) summary() {
 	st := t.in.Stats()
 	t.stats.Store(&st)
 	args := []any{"sync", st.Sync, "sender_correction_ms", st.SenderCorrection.Milliseconds(),
-		"sync_error_ms", st.SyncError.Milliseconds(), "drift_ppm", int(st.DriftPPM), "queue_dropped", t.dropped.Load()}
+		"sync_error_ms", st.SyncError.Milliseconds(), "disagreement_ms", st.Disagreement.Milliseconds(),
+		"offset_p50_ms", st.OffsetP50.Milliseconds(), "offset_p99_ms", st.OffsetP99.Milliseconds(), "offset_max_ms", st.OffsetMax.Milliseconds(),
+		"drift_ppm", int(st.DriftPPM), "queue_dropped", t.dropped.Load()}
 	for _, tr := range t.tracks {
 		x := st.Audio
 		if tr.Kind == media.Video {
@@ -158,7 +160,9 @@ func (t *tap) summary() {
 		}
 		args = append(args, slog.Group(tr.ID, "codec", tr.Codec, "packets", x.Packets, "lost", x.Lost, "late", x.Late,
 			"reordered", x.Reordered, "jitter_ms", x.Jitter.Milliseconds(), "frames", x.Frames, "damaged", x.Damaged,
-			"dropped", x.Dropped, "trimmed", x.Trimmed, "keyframe_requests", x.KeyframeRequests))
+			"dropped", x.Dropped, "trimmed", x.Trimmed, "concealed_ms", x.Concealed.Milliseconds(), "filler_ms", x.FillerTime.Milliseconds(),
+			"freezes", x.Freezes, "freeze_ms", x.FreezeTime.Milliseconds(), "keyframe_requests", x.KeyframeRequests,
+			"keyframe_answers", x.KeyframeAnswers, "keyframe_answer_ms", x.KeyframeAnswer().Milliseconds()))
 	}
 	t.log.Info("media received", args...)
 }

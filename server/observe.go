@@ -83,6 +83,10 @@ func callMetrics(st calls.Stats) []outputs.Metric {
 	if len(st.Tracks) > 0 {
 		add("av_correction_seconds", "What sender reports add to the picture's offset over arrival times", st.Sync.Correction.Seconds())
 		add("av_error_seconds", "How far the picture is from where it should be; positive: it has to come later", st.Sync.Error.Seconds())
+		add("av_disagreement_seconds", "How far sender reports contradict arrival times", st.Sync.Disagreement.Seconds())
+		add("av_offset_p50_seconds", "Half of the pictures were nearer to their place", st.Sync.OffsetP50.Seconds())
+		add("av_offset_p99_seconds", "99 of 100 pictures were nearer to their place", st.Sync.OffsetP99.Seconds())
+		add("av_offset_max_seconds", "The picture furthest from its place", st.Sync.OffsetMax.Seconds())
 		add("av_jumps_total", "Corrections of the picture's offset too large for small steps", float64(st.Sync.Jumps))
 		add("sender_drift_ppm", "The other party's clock against its sound samples, in parts per million", st.Sync.DriftPPM)
 		add("rtp_queue_dropped_total", "Packets that came faster than they could be taken", float64(st.QueueDropped))
@@ -109,6 +113,13 @@ func callMetrics(st calls.Stats) []outputs.Metric {
 		}
 		if t.Kind == media.Video {
 			add("keyframes_received_total", "Key frames handed on to the stream", float64(t.Keyframes))
+			add("keyframe_answers_total", "Key frames that came because pictures could not be decoded", float64(t.Input.KeyframeAnswers))
+			add("keyframe_wait_seconds_total", "Time from requests to these answers", t.Input.KeyframeWait.Seconds())
+			add("freezes_total", "Pictures that came later than 3 intervals (as WebRTC's freezeCount)", float64(t.Input.Freezes))
+			add("freeze_seconds_total", "Length of the freezes", t.Input.FreezeTime.Seconds())
+		} else {
+			add("concealed_seconds_total", "Length of the holes in the sound that outputs had to fill", t.Input.Concealed.Seconds())
+			add("filler_seconds_total", "Length of generated sound", t.Input.FillerTime.Seconds())
 		}
 		if t.MOS > 0 {
 			add("call_mos", "Mean opinion score of the sound, estimated by the E-model of ITU-T G.107", t.MOS)

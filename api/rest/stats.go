@@ -35,11 +35,15 @@ type statsObject struct {
 }
 
 type syncObject struct {
-	Mode         string  `json:"mode"` // none, arrival, sender
-	CorrectionMS float64 `json:"correctionMs"`
-	ErrorMS      float64 `json:"errorMs"`
-	DriftPPM     float64 `json:"driftPpm"`
-	Jumps        uint64  `json:"jumps"`
+	Mode           string  `json:"mode"` // none, arrival, sender
+	CorrectionMS   float64 `json:"correctionMs"`
+	ErrorMS        float64 `json:"errorMs"`
+	DriftPPM       float64 `json:"driftPpm"`
+	Jumps          uint64  `json:"jumps"`
+	OffsetP50MS    float64 `json:"offsetP50Ms"`
+	OffsetP99MS    float64 `json:"offsetP99Ms"`
+	OffsetMaxMS    float64 `json:"offsetMaxMs"`
+	DisagreementMS float64 `json:"disagreementMs"`
 }
 
 type trackObject struct {
@@ -64,6 +68,12 @@ type trackObject struct {
 	Damaged          uint64       `json:"damaged"`
 	Dropped          uint64       `json:"dropped"`
 	Filler           uint64       `json:"filler"`
+	FillerMS         float64      `json:"fillerMs"`
+	ConcealedMS      float64      `json:"concealedMs"`
+	Freezes          uint64       `json:"freezes"`
+	FreezeMS         float64      `json:"freezeMs"`
+	KeyframeAnswers  uint64       `json:"keyFrameAnswers"`
+	KeyframeAnswerMS float64      `json:"keyFrameAnswerMs"`
 	KbitRate         float64      `json:"kbitPerSecond"`
 	FPS              float64      `json:"framesPerSecond"`
 	PacketsSent      uint64       `json:"packetsSent"`
@@ -77,7 +87,8 @@ type trackObject struct {
 func newStatsObject(s calls.Stats) statsObject {
 	o := statsObject{CallID: s.CallID, StreamName: s.StreamName, Status: s.Status, AgeMS: s.Age.Milliseconds(), QueueDropped: s.QueueDropped,
 		Sync: syncObject{Mode: string(s.Sync.Mode), CorrectionMS: millis(s.Sync.Correction), ErrorMS: millis(s.Sync.Error),
-			DriftPPM: round(s.Sync.DriftPPM, 10), Jumps: s.Sync.Jumps},
+			DriftPPM: round(s.Sync.DriftPPM, 10), Jumps: s.Sync.Jumps, OffsetP50MS: millis(s.Sync.OffsetP50),
+			OffsetP99MS: millis(s.Sync.OffsetP99), OffsetMaxMS: millis(s.Sync.OffsetMax), DisagreementMS: millis(s.Sync.Disagreement)},
 		Tracks: make([]trackObject, 0, len(s.Tracks))}
 	for _, t := range s.Tracks {
 		o.Tracks = append(o.Tracks, newTrackObject(t))
@@ -92,6 +103,8 @@ func newTrackObject(t calls.TrackStats) trackObject {
 		Lost: t.Input.Lost, LossPercent: round(100*t.Loss, 100), Late: t.Input.Late, Reordered: t.Input.Reordered, Duplicates: t.Input.Duplicates,
 		JitterMS: millis(t.Input.Jitter), Frames: t.Frames, Keyframes: t.Keyframes, KeyframeRequests: x.KeyframeRequests,
 		Gaps: t.Input.Gaps, Damaged: t.Input.Damaged, Dropped: t.Input.Dropped, Filler: t.Input.Filler,
+		FillerMS: millis(t.Input.FillerTime), ConcealedMS: millis(t.Input.Concealed), Freezes: t.Input.Freezes, FreezeMS: millis(t.Input.FreezeTime),
+		KeyframeAnswers: t.Input.KeyframeAnswers, KeyframeAnswerMS: millis(t.Input.KeyframeAnswer()),
 		KbitRate: round(t.KbitRate, 10), FPS: round(t.FPS, 10), PacketsSent: x.PacketsSent, BytesSent: x.BytesSent,
 		SenderReports: t.Input.SenderReports, RefusedReports: t.Input.RefusedReports, SSRCChanges: t.Input.SSRCChanges,
 		MOS: null(round(t.MOS, 100))}

@@ -11,9 +11,13 @@ const (
 	// quietAfter freezes the estimate: the relation of two flows cannot be
 	// seen while one of them is silent.
 	quietAfter = time.Second
-	// slewShare of a large error is corrected per second, so that the rest of
-	// an error of 400 ms does not last for 80 s at the configured slew.
-	slewShare = 20
+	// slewShare of an error is corrected per second where that is faster than
+	// the configured slew, up to slewMost: a picture every 36 instead of every
+	// 40 ms is not seen.
+	slewShare = 3
+	slewMost  = 100 * time.Millisecond
+	// deviceDelay is what sound waits at least in the buffers of a live sender.
+	deviceDelay = 10 * time.Millisecond
 )
 
 // SyncMode says what decides the offset between audio and video.
@@ -39,9 +43,18 @@ type trackClock struct {
 }
 
 // captured is the arrival estimate of the moment that media time 0 was captured.
-// A timestamp tells of a packet's first sample, and it cannot be sent before
-// the last one is captured; a picture needs no such wait.
-func (c *trackClock) captured() time.Duration { return c.src.clock.offset - c.packet }
+//
+// A timestamp tells of a packet's first sample. A live sender captures the last
+// one before it can send, and its device holds sound back some more; a player of
+// files sends a packet when its first sample is due. Arrival cannot tell these
+// apart, so it is taken for the middle: wrong by half a packet at the most for
+// one, and by less for the other. A picture needs no such wait.
+func (c *trackClock) captured() time.Duration {
+	if c.packet == 0 {
+		return c.src.clock.offset
+	}
+	return c.src.clock.offset - (c.packet+deviceDelay)/2
+}
 
 func (c *trackClock) heard() bool { return c.src.segments > 0 }
 
@@ -54,14 +67,13 @@ func (c *trackClock) quiet(local time.Duration) bool {
 //
 // By arrival, what left the sender at the same time is played at the same time:
 // the difference of the tracks' least (arrival - media time), sound being older
-// by a packet's length.
+// by some of a packet's length.
 //
-// By sender reports, what was captured at the same time is. The reports'
-// estimate is an interval, line +- band, and the estimate by arrival is clamped
-// into it. So reports never make sync worse than arrival does as long as the
-// truth is within what the reports leave open, and reports that are off by up
-// to a frame (baresip) do not move a stream that is right. The correction found
-// is kept when reports cease.
+// By sender reports, what was captured at the same time is. They tell more, if
+// they are true, which shows in how little they scatter. Where arrival lies
+// within what they leave open (senderClock.band), arrival decides, so reports
+// that are off by up to a frame (baresip) do not move a stream that is right;
+// beyond twice that, reports do. The correction found is kept when reports cease.
 //
 // Reports that contradict arrival by more than senderBound are not used (NTP of
 // 1970 in one track), nor are those of a wall clock that was set for one track
@@ -71,6 +83,7 @@ type avSync struct {
 	slew         int // ms per second
 
 	bias    time.Duration // what sender reports add to the estimate by arrival
+	apart   time.Duration // how far reports contradict arrival, used or not
 	mode    SyncMode
 	err     time.Duration // estimate - video's offset, at the last update
 	updated time.Duration
@@ -127,19 +140,28 @@ func (s *avSync) estimate(local time.Duration) time.Duration {
 	arrival := v.captured() - a.captured()
 	s.mode = SyncArrival
 	set := a.snd.shift - v.snd.shift
-	if a.snd.ready(local) && v.snd.ready(local) && max(set, -set) < senderOutlier {
-		d := v.snd.offset(local) - a.snd.offset(local) - arrival
-		if d > senderBound || d < -senderBound {
+	few := a.snd.n < senderMin || v.snd.n < senderMin
+	if a.snd.ready(local) && v.snd.ready(local) && max(set, -set) < senderOutlier && (!few || a.snd.apart()) {
+		s.apart = v.snd.offset(local) - a.snd.offset(local) - arrival
+		if s.apart > senderBound || s.apart < -senderBound {
 			s.bias = 0
 		} else {
-			band := max(a.snd.band(), v.snd.band())
-			s.bias = min(max(0, d-band), d+band)
+			s.bias = beyond(s.apart, max(a.snd.band(), v.snd.band()))
 			s.mode = SyncSender
 		}
 	} else if a.snd.broken || v.snd.broken {
 		s.bias = 0
 	}
 	return arrival + s.bias
+}
+
+// beyond is 0 for d within band, d itself beyond twice band, and goes from one to
+// the other between.
+func beyond(d, band time.Duration) time.Duration {
+	if d < 0 {
+		return -beyond(-d, band)
+	}
+	return min(max(2*(d-band), 0), d)
 }
 
 // update moves the offsets towards the estimate. Called with every packet and poll.
@@ -185,7 +207,7 @@ func (s *avSync) follow(local, dt time.Duration) {
 		s.jumps++
 		return
 	}
-	rate := max(time.Duration(s.slew)*time.Millisecond, size/slewShare)
+	rate := max(time.Duration(s.slew)*time.Millisecond, min(size/slewShare, slewMost))
 	step := min(size, time.Duration(float64(rate)*dt.Seconds()))
 	if s.err < 0 {
 		step = -step

@@ -46,7 +46,8 @@ type Input struct {
 	expected [media.Video + 1]bool
 	sync     avSync
 	gen      generator
-	unknown  uint64 // packets of a kind without a track
+	offsets  histogram // of the pictures' distance from their place
+	unknown  uint64    // packets of a kind without a track
 }
 
 // NewInput returns an Input without tracks. start is the zero of local time,
@@ -132,6 +133,8 @@ func (in *Input) PushRTCP(k media.Kind, pkts []rtcp.Packet, at time.Time) {
 		case *rtcp.SenderReport:
 			if t := in.bySSRC(k, p.SSRC); t != nil {
 				t.report(in, p, local)
+			} else if t := in.byKind(k); t != nil {
+				t.early(p, local)
 			}
 		case *rtcp.Goodbye:
 			for _, ssrc := range p.Sources {

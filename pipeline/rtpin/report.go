@@ -22,7 +22,8 @@ func (t *trackInput) report(in *Input, r *rtcp.SenderReport, local time.Duration
 		t.snd.refused++
 		return
 	}
-	s := srSample{at: local, y: ntpTime(r.NTPTime).Sub(in.start) - m, arr: t.src.clock.offset}
+	s := srSample{at: local, y: ntpTime(r.NTPTime).Sub(in.start) - m, own: local - m,
+		arr: t.src.clock.offset, sent: t.src.clock.lastOff, jitter: t.src.clock.jitter}
 	for _, sent := range t.sent {
 		// The next frame may have overtaken the report.
 		if age := local - sent.at; sent.ts == r.RTPTime && age >= 0 && age < time.Second {
@@ -30,6 +31,30 @@ func (t *trackInput) report(in *Input, r *rtcp.SenderReport, local time.Duration
 		}
 	}
 	t.snd.add(s)
+}
+
+// earlyReport keeps a sender report whose source has sent no packet yet (ffmpeg's first).
+type earlyReport struct {
+	sr  rtcp.SenderReport
+	at  time.Duration
+	set bool
+}
+
+// early keeps the newest report that belongs to no track's present source.
+func (t *trackInput) early(r *rtcp.SenderReport, local time.Duration) {
+	if t.src.segments == 0 || r.SSRC != t.src.ssrc {
+		t.ahead = earlyReport{sr: rtcp.SenderReport{SSRC: r.SSRC, NTPTime: r.NTPTime, RTPTime: r.RTPTime}, at: local, set: true}
+	}
+}
+
+// takeEarly uses that report when its source begins to send.
+func (t *trackInput) takeEarly(in *Input, local time.Duration) {
+	e := &t.ahead
+	fits := e.sr.SSRC == t.src.ssrc && t.src.segments > 0
+	e.set = !fits && local-e.at < reportBound
+	if fits && local-e.at < reportBound {
+		t.report(in, &e.sr, e.at)
+	}
 }
 
 // ntpTime converts the 64-bit fixed point seconds since 1900 of RFC 3550

@@ -20,22 +20,41 @@ const (
 	rateNoise   = 120 * time.Millisecond
 	senderMin   = 2
 	senderStale = 30 * time.Second
-	bandFew     = 90 * time.Millisecond // divided by the number of reports
 	// repeatLeast is the spread of frame ages that can tell the two meanings
 	// of a repeated timestamp apart.
-	repeatLeast    = 8 * time.Millisecond
-	bandLeast      = 5 * time.Millisecond
-	bandMost       = 45 * time.Millisecond
-	slopePriorSec2 = 1e4
+	repeatLeast = 8 * time.Millisecond
+	// sendLeast is the scatter of reports that needs an explanation.
+	sendLeast = time.Millisecond
+	// apartLeast is how far a report must lie from the packet before it to be
+	// of another origin.
+	apartLeast = 5 * time.Millisecond
+
+	// Bounds of senderClock.band.
+	bandFew   = 15 * time.Millisecond // divided by the number of reports
+	bandOne   = 30 * time.Millisecond
+	bandLeast = 3 * time.Millisecond
+	bandMost  = 45 * time.Millisecond
+
+	// True slopes are some 150 ppm, reports err by noiseLeast to noiseMost.
+	trueSlope  = 150e-6
+	noiseLeast = 500 * time.Microsecond
+	noiseMost  = 15 * time.Millisecond
 )
 
 // senderClock estimates how a track's media time lies in sender time: a line
 // fitted through y = NTP - media time of its sender reports, over local time.
 //
-// Reports are believed only as far as they agree with each other. band is that
-// measure: some phones (baresip, oRTP) put the last frame's timestamp beside the
-// time of day, which is wrong by up to a frame interval, always in the same
-// direction; see choose.
+// Reports differ in what they pair with the time of day (RFC 3550 section 6.4.1
+// wants the media time of the same moment):
+//
+//   - the media time of that moment, from the capture clock (ffmpeg, GStreamer,
+//     browsers). The points lie on a line to within a millisecond.
+//   - the newest frame's timestamp, as it is (oRTP) or carried on from when that
+//     frame was sent (baresip). The media time is then too old, so y is too
+//     large: by 0 to a frame interval, and by how long the frame took to be sent.
+//
+// An error that only ever adds shows in the scatter, and the true line runs along
+// the lower edge of the points. How far that edge is believed is band.
 type senderClock struct {
 	samples [senderSamples]srSample
 	head, n int // ring
@@ -45,7 +64,9 @@ type senderClock struct {
 	broken  bool // not believed any more
 
 	line, plain fitLine
-	sendTime    bool // line tells when frames were sent
+	early       time.Duration // the points' lower edge is so far below line
+	doubt       time.Duration // by how much the reports moved more than a clock can
+	sendTime    bool          // line tells when frames were sent
 	refused     uint64
 
 	// shift sums up how far the sender's wall clock was set. It must be the
@@ -57,6 +78,9 @@ type srSample struct {
 	at  time.Duration // local
 	y   time.Duration // NTP since the Input's start - media time
 	arr time.Duration // arrival clock's offset at that time
+	// own is arrival - media time of the report itself, sent that of the packet before it.
+	own, sent time.Duration
+	jitter    time.Duration // of the track at that time
 	// repeats says that the report's timestamp is that of the newest frame,
 	// stuck is how long ago that frame came.
 	repeats bool
@@ -136,13 +160,14 @@ func (c *senderClock) take(s srSample) {
 	c.samples[c.head] = s
 	c.head = (c.head + 1) % senderSamples
 	c.n = min(c.n+1, senderSamples)
-	c.plain = c.fit(false)
-	c.line = c.plain
+	c.plain = c.fit(asReported)
+	c.line, c.early, c.sendTime = c.plain, 0, false
+	moved := time.Duration(math.Abs(c.sums(asReported).freeSlope()) * float64(c.span()))
+	c.doubt = max(moved-time.Duration(maxRate*float64(c.span())), 0)
 	if c.n < senderAgree {
 		return
 	}
-	if moved := c.freeSlope() * float64(c.span()); math.Abs(moved) > float64(rateNoise) &&
-		math.Abs(moved) > maxRate*float64(c.span()) {
+	if moved > rateNoise && c.doubt > 0 {
 		c.reset(c.shift)
 		c.broken = true
 		return
@@ -150,42 +175,79 @@ func (c *senderClock) take(s srSample) {
 	c.choose()
 }
 
-// choose looks whether the reports repeat the newest frame's timestamp. If the points lie clearly better as they are, the sender puts that
-// frame's capture time beside it, and all is well. Otherwise the time is that
-// of the report, and with the frame's age taken off it is when the frame was
-// sent, not captured: worth little more than arrival, so the band is wide.
+// choose looks for what the reports are made of.
+//
+// Those that repeat a frame's timestamp and clearly lie better as they are tell
+// when that frame was captured, and all is well. Those that lie better with the
+// frame's age, or the way of the packet before them, taken off tell when frames
+// were sent: worth little more than arrival, so the band is wide.
 func (c *senderClock) choose() {
-	c.sendTime = false
 	repeats := 0
 	for i := range c.n {
 		if c.sample(i).repeats {
 			repeats++
 		}
 	}
-	if 3*repeats < 2*c.n { // some may have overtaken the frame they repeat
-		return
+	if 3*repeats >= 2*c.n { // some may have overtaken the frame they repeat
+		if l := c.fit(lessAge); c.plain.dev >= l.dev/2 || l.dev < repeatLeast {
+			c.line, c.sendTime = l, true
+		}
+	} else if c.plain.dev > sendLeast && c.fit(lessSent).dev < c.plain.dev/2 {
+		c.sendTime = true
 	}
-	if l := c.fit(true); c.plain.dev >= l.dev/2 || l.dev < repeatLeast {
-		c.line, c.sendTime = l, true
-	}
+	c.early = c.edge()
 }
 
-// ready says whether the line may be used at local.
+// edge is how far the lower edge of the points lies below the line; as far as
+// evenly spread errors reach at the most, so that one bad point decides nothing.
+func (c *senderClock) edge() time.Duration {
+	low, how := time.Duration(0), asReported
+	if c.sendTime && c.sample(0).repeats {
+		how = lessAge
+	}
+	for i := range c.n {
+		s := c.sample(i)
+		low = min(low, s.value(how)-c.line.at(s.at))
+	}
+	return min(-low, c.line.dev*7/4)
+}
+
+// ready says whether the line may be used at local. A single report may when it
+// cannot have been made of the packet before it.
 func (c *senderClock) ready(local time.Duration) bool {
-	return !c.broken && c.n >= senderMin && local-c.newest().at < senderStale
+	return !c.broken && c.n > 0 && local-c.newest().at < senderStale
+}
+
+// apart says that the reports come from a clock of their own, although there
+// are too few to see how they scatter.
+func (c *senderClock) apart() bool {
+	if c.n == 0 || c.newest().repeats {
+		return false
+	}
+	s := c.newest()
+	d := s.own - s.sent
+	return max(d, -d) > apartLeast+4*s.jitter
 }
 
 // offset is NTP - media time at local.
-func (c *senderClock) offset(local time.Duration) time.Duration { return c.line.at(local) }
+func (c *senderClock) offset(local time.Duration) time.Duration { return c.line.at(local) - c.early }
 
-// band is how far the truth may be from offset: 1.75 standard deviations, which
-// is the whole range of an evenly spread error, so that even errors all in one
-// direction stay inside. Few reports may agree by chance.
+// band is how far arrival may contradict the reports and still be preferred.
+//
+// Reports that scatter were made of send times, and are wrong altogether by
+// several times what they scatter: 2 ms and 15 ms with baresip. The fewer there
+// are, the sooner they agree by chance or lie about their rate. Reports from a capture clock scatter by
+// some 0.3 ms.
 func (c *senderClock) band() time.Duration {
-	if c.n < senderAgree || c.sendTime {
+	n := time.Duration(c.n)
+	switch {
+	case n == 0 || c.sendTime || n < senderAgree && c.newest().repeats:
 		return bandMost
+	case n == 1:
+		return bandOne
 	}
-	return min(max(c.line.dev*7/4, bandLeast, bandFew/time.Duration(c.n)), bandMost)
+	dev := c.line.dev
+	return max(min((7+14/(n-1))*dev, max(bandMost, 2*dev)), 2*c.doubt, bandLeast, bandFew/n)
 }
 
 func (c *senderClock) newest() *srSample {
@@ -198,50 +260,74 @@ func (c *senderClock) sample(i int) *srSample {
 
 func (c *senderClock) span() time.Duration { return c.newest().at - c.sample(0).at }
 
-// sums returns the means and centred second moments in seconds, relative to
-// the newest sample (float64 would not hold 126 years to the microsecond).
-func (c *senderClock) sums(unstick bool) (mt, my, stt, sty, syy float64) {
+// Ways to read a report.
+type reading int
+
+const (
+	asReported reading = iota
+	lessAge            // without the age of the frame whose timestamp it repeats
+	lessSent           // against the way of the packet before it
+)
+
+func (s *srSample) value(how reading) time.Duration {
+	switch how {
+	case lessAge:
+		return s.y - s.stuck
+	case lessSent:
+		return s.y - s.sent
+	}
+	return s.y
+}
+
+// moments are means and centred second moments in seconds.
+type moments struct{ mt, my, stt, sty, syy float64 }
+
+// sums takes moments relative to the newest sample (float64 would not hold 126
+// years to the microsecond).
+func (c *senderClock) sums(how reading) (m moments) {
 	ref, n := c.newest(), float64(c.n)
 	val := func(i int) (t, y float64) {
 		s := c.sample(i)
-		d := s.y - ref.y
-		if unstick {
-			d -= s.stuck
-		}
-		return (s.at - ref.at).Seconds(), d.Seconds()
+		return (s.at - ref.at).Seconds(), (s.value(how) - ref.value(how)).Seconds()
 	}
 	for i := range c.n {
 		t, y := val(i)
-		mt, my = mt+t/n, my+y/n
+		m.mt, m.my = m.mt+t/n, m.my+y/n
 	}
 	for i := range c.n {
 		t, y := val(i)
-		stt, sty, syy = stt+(t-mt)*(t-mt), sty+(t-mt)*(y-my), syy+(y-my)*(y-my)
+		m.stt, m.sty, m.syy = m.stt+(t-m.mt)*(t-m.mt), m.sty+(t-m.mt)*(y-m.my), m.syy+(y-m.my)*(y-m.my)
 	}
-	return mt, my, stt, sty, syy
+	return m
+}
+
+// dev is the standard deviation from a line of slope k through the mean.
+func (m moments) dev(k, n float64) float64 {
+	return math.Sqrt(max(m.syy-2*k*m.sty+k*k*m.stt, 0) / n)
 }
 
 // freeSlope is the plain least squares slope.
-func (c *senderClock) freeSlope() float64 {
-	_, _, stt, sty, _ := c.sums(false)
-	if stt == 0 {
+func (m moments) freeSlope() float64 {
+	if m.stt == 0 {
 		return 0
 	}
-	return sty / stt
+	return m.sty / m.stt
 }
 
 // fit is a least squares line whose slope is pulled towards 0 as long as few
-// reports are there: true slopes are below some 150 ppm, a report's error is
-// some 15 ms, and the square of their ratio is the weight of that knowledge.
-func (c *senderClock) fit(unstick bool) fitLine {
-	mt, my, stt, sty, syy := c.sums(unstick)
-	k := sty / (stt + slopePriorSec2)
-	rss := max(syy-2*k*sty+k*k*stt, 0)
+// reports are there: the square of the ratio of a report's error to a true slope
+// is the weight of that knowledge. The error is what a free line leaves over.
+func (c *senderClock) fit(how reading) fitLine {
+	m, n, noise := c.sums(how), float64(c.n), noiseMost.Seconds()
+	if n >= senderAgree {
+		noise = min(max(m.dev(m.freeSlope(), n)*math.Sqrt(n/(n-2)), noiseLeast.Seconds()), noise)
+	}
+	k := m.sty / (m.stt + noise*noise/(trueSlope*trueSlope))
 	ref := c.newest()
 	return fitLine{
 		t0:    ref.at,
-		y0:    ref.y + time.Duration((my-k*mt)*1e9),
+		y0:    ref.value(how) + time.Duration((m.my-k*m.mt)*1e9),
 		slope: k,
-		dev:   time.Duration(math.Sqrt(rss/float64(c.n)) * 1e9),
+		dev:   time.Duration(m.dev(k, n) * 1e9),
 	}
 }

@@ -199,6 +199,7 @@ func (in *Input) hand(t *trackInput, p pending, local time.Duration, emit func(*
 		f.Gap, in.sync.jumped = true, false
 	}
 	f.PTS, f.DTS = dts, dts
+	in.measure(t, f, dts)
 	if !f.Filler {
 		f.NTP = in.ntp(t, p.media, local)
 	}

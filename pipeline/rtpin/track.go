@@ -47,6 +47,7 @@ type trackInput struct {
 	src   source
 	jb    jitterBuffer
 	snd   senderClock
+	ahead earlyReport
 	queue frameQueue
 
 	params *media.Params
@@ -57,6 +58,9 @@ type trackInput struct {
 	asking   bool
 	asked    time.Duration
 	everAsk  bool
+	// requested: asked at firstAsk, and no key frame came since.
+	requested bool
+	firstAsk  time.Duration
 
 	epoch    uint64
 	lost     bool // not yet told to the depacketizer
@@ -75,6 +79,8 @@ type trackInput struct {
 	lastEnd time.Duration // where that frame ends
 	hasDTS  bool
 	filler  bool // that frame was filler
+
+	freezes freezes
 
 	chunk []media.Frame
 	stats TrackStats
@@ -136,6 +142,9 @@ func (t *trackInput) push(in *Input, p *rtp.Packet, local time.Duration) {
 		if !t.asking && t.waitKey && !t.everAsk {
 			t.asking, t.askSince = true, local
 		}
+	}
+	if t.ahead.set && timed {
+		t.takeEarly(in, local)
 	}
 	t.jb.jitter = t.src.clock.jitter
 	for _, a := range arrivals {
@@ -244,7 +253,7 @@ func (t *trackInput) unit(in *Input, u *codecs.AccessUnit, a arrived, local time
 			t.needKey(local)
 			return
 		}
-		t.waitKey, t.asking = false, false
+		t.answered(local)
 	}
 	t.frame(in, u, at, m, key, local)
 }
@@ -282,6 +291,15 @@ func (t *trackInput) needKey(local time.Duration) {
 	t.askSince = local - askAfter // no more patience
 }
 
+// answered ends the wait for a key frame.
+func (t *trackInput) answered(local time.Duration) {
+	if t.requested {
+		t.stats.KeyframeAnswers++
+		t.stats.KeyframeWait += local - t.firstAsk
+	}
+	t.waitKey, t.asking, t.requested = false, false, false
+}
+
 // ask requests a key frame when it is time, and returns when it will be next (0: not needed).
 func (t *trackInput) ask(local time.Duration) time.Duration {
 	if !t.asking || t.ended || local-t.src.clock.last > asleepAfter {
@@ -293,6 +311,9 @@ func (t *trackInput) ask(local time.Duration) time.Duration {
 	}
 	if local < due {
 		return due
+	}
+	if !t.requested {
+		t.requested, t.firstAsk = true, local
 	}
 	t.asked, t.everAsk = local, true
 	t.stats.KeyframeRequests++
