@@ -36,7 +36,7 @@ var imports = map[string][]string{
 	"configs":             {},
 	"web":                 {},
 	"server":              {"..."},
-	"cmd/lineout":         {"configs", "server"},
+	"cmd/lineout":         {"configs", "server", "recorder"},
 	"test/...":            {"..."},
 }
 

@@ -26,6 +26,7 @@ const usage = `lineout records and restreams SIP calls.
 
   lineout [serve] [options]   start the server (default)
   lineout config  [options]   print the effective settings and where each came from
+  lineout verify  FILE...     prove recordings; see lineout verify --help
   lineout version             print the version
 
 Options:
@@ -52,6 +53,9 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	command := "serve"
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		command, args = args[0], args[1:]
+	}
+	if command == "verify" {
+		return verify(ctx, args, stdout, stderr)
 	}
 	fs := flag.NewFlagSet("lineout", flag.ContinueOnError)
 	fs.SetOutput(stderr)
