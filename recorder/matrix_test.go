@@ -92,6 +92,10 @@ func (r recipe) check(t testing.TB, path string, seconds int) {
 	t.Helper()
 	p := ffprobe(t, path)
 	decode(t, path)
+	if checkerFor(filepath.Ext(path)) != nil {
+		proof := Verify(context.Background(), path, true)
+		require.True(t, proof.OK, proof.Reason)
+	}
 	out, err := exec.Command("ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", path).Output()
 	require.NoError(t, err)
 	var length float64

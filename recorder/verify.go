@@ -46,7 +46,7 @@ func checkerFor(ext string) checker {
 	switch ext {
 	case ".mp4":
 		return checkMP4
-	case ".webm":
+	case ".webm", ".mkv":
 		return checkMatroska
 	}
 	return nil
@@ -99,7 +99,7 @@ func (p *Proof) verify(ctx context.Context, path string, noSidecar bool) error {
 		return errors.New("it is not a file: name the recordings one by one")
 	}
 	check := checkerFor(filepath.Ext(path))
-	if check == nil {
+	if check == nil && containerOf(path) == nil {
 		return fmt.Errorf("files named *%s cannot be checked: it is no recording of ours", filepath.Ext(path))
 	}
 	if isLive(path) || isTemp(path) {
@@ -110,7 +110,11 @@ func (p *Proof) verify(ctx context.Context, path string, noSidecar bool) error {
 	if err != nil && !missing {
 		return fmt.Errorf("sidecar %s: %w; %s", filepath.Base(path)+sidecarExt, err, "restore it from a copy")
 	}
-	got, cerr := check(ctx, f, st.Size())
+	var got *found
+	var cerr error
+	if check != nil {
+		got, cerr = check(ctx, f, st.Size())
+	}
 	if got != nil {
 		p.DurationMS, p.Tracks = got.durationMS, got.tracks
 	}
@@ -118,6 +122,8 @@ func (p *Proof) verify(ctx context.Context, path string, noSidecar bool) error {
 		switch {
 		case cerr != nil:
 			return fmt.Errorf("%w; %s", cerr, restore)
+		case got == nil:
+			return fmt.Errorf("%s, and files named *%s are proved by it alone", noProof, filepath.Ext(path))
 		case !noSidecar:
 			return fmt.Errorf("%s; the container is whole: restore %s, or say --no-sidecar", noProof, filepath.Base(path)+sidecarExt)
 		}
@@ -144,6 +150,10 @@ func (p *Proof) verify(ctx context.Context, path string, noSidecar bool) error {
 	p.Proved = true
 	if cerr != nil {
 		return fmt.Errorf("%w; the file is as it was written, so this is a fault of the writer: report it", cerr)
+	}
+	if got == nil {
+		p.DurationMS, p.Tracks = side.DurationMS, side.Tracks
+		return nil
 	}
 	if err := side.agrees(got); err != nil {
 		return fmt.Errorf("%w; file and sidecar are as they were written, so this is a fault of the writer: report it", err)

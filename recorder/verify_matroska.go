@@ -9,30 +9,19 @@ import (
 	"math"
 	"time"
 
-	"lineout/codecs/opus"
-	"lineout/media"
+	"lineout/codecs/h264"
 )
 
-// matroskaCheck walks a finished or growing WebM file (RFC 9559).
+// matroskaCheck walks a finished or growing Matroska or WebM file (RFC 9559).
 type matroskaCheck struct {
-	r      io.ReaderAt
-	size   int64
-	base   int64 // of the Segment's first child
-	tracks []*matroskaTrack
-	places map[int64]uint32 // ID of the Segment's children by position, but for clusters
+	scan   *mkvScan
+	about  map[byte]SidecarTrack // by number
+	base   int64                 // of the Segment's first child
+	places map[int64]uint32      // ID of the Segment's children by position, but for clusters
 	keys   map[cuePlace]bool
 	seeks  map[int64]uint32
 	cues   []cuePlace
 	length time.Duration // from Info, negative if it says none
-}
-
-// matroskaTrack is a track of a matroskaCheck.
-type matroskaTrack struct {
-	number     byte
-	d          SidecarTrack
-	last       int64
-	usual      int64
-	start, end time.Duration
 }
 
 // cuePlace is a block to begin playing at.
@@ -42,9 +31,9 @@ type cuePlace struct {
 	cluster, relative int64
 }
 
-// checkMatroska is the checker of WebM.
+// checkMatroska is the checker of Matroska and WebM.
 func checkMatroska(ctx context.Context, r io.ReaderAt, size int64) (*found, error) {
-	c := &matroskaCheck{r: r, size: size, places: map[int64]uint32{}, keys: map[cuePlace]bool{}, seeks: map[int64]uint32{}, length: -1}
+	c := &matroskaCheck{scan: &mkvScan{tracks: map[byte]*mkvTrack{}}, about: map[byte]SidecarTrack{}, places: map[int64]uint32{}, keys: map[cuePlace]bool{}, seeks: map[int64]uint32{}, length: -1}
 	id, head, n, err := elementAt(r, 0, size)
 	if err != nil || id != idEBML || n == sizeUnknown {
 		return nil, damaged(0, "it does not begin as EBML")
@@ -89,9 +78,10 @@ func (c *matroskaCheck) child(id uint32, at, head int64, p []byte) error {
 		delete(c.places, at-c.base)
 		return c.cluster(at, head, p)
 	case idTracks:
-		ok = eachElement(p, func(id uint32, from, head int, entry []byte) bool {
-			return id == idTrackEntry && c.track(p[from:from+head+len(entry)], entry)
-		})
+		ok = c.scan.readTracks(p)
+		for n, t := range c.scan.tracks {
+			c.about[n] = t.describe()
+		}
 	case idInfo:
 		ok = eachElement(p, func(id uint32, _, _ int, v []byte) bool {
 			if id == idDuration && len(v) == 8 {
@@ -121,18 +111,6 @@ func (c *matroskaCheck) child(id uint32, at, head int64, p []byte) error {
 		return damaged(at, "an element %#x is damaged", id)
 	}
 	return nil
-}
-
-func (c *matroskaCheck) track(whole, entry []byte) bool {
-	t := &matroskaTrack{d: describeTrack(whole), last: -1}
-	ok := eachElement(entry, func(id uint32, _, _ int, v []byte) bool {
-		if id == idTrackNumber {
-			t.number = byte(uintOf(v))
-		}
-		return true
-	})
-	c.tracks = append(c.tracks, t)
-	return ok && t.d.Kind != "" && t.d.Codec != ""
 }
 
 func (c *matroskaCheck) cue(point []byte) bool {
@@ -165,21 +143,18 @@ func (c *matroskaCheck) cluster(at, head int64, p []byte) error {
 	var fault error
 	ok := eachBlock(p, func(k block) bool {
 		pos := at + head + int64(k.at)
-		var t *matroskaTrack
-		for _, x := range c.tracks {
-			if x.number == k.track {
-				t = x
-			}
-		}
-		if t == nil || k.ms <= t.last {
+		t := c.scan.tracks[k.track]
+		// Pictures may be shown in another order than decoded, but not twice.
+		if t == nil || t.blocks > 0 && (k.ms == t.last || k.ms < t.last && t.codec != h264.Name) {
 			fault = damaged(pos, "a block of track %d at %d ms does not follow its track", k.track, k.ms)
 			return false
 		}
-		if err := checkSample(media.Codec(t.d.Codec), &t.d, k.payload, k.key, t.d.Frames == 0); err != nil {
+		d := c.about[k.track]
+		if err := checkSample(t.codec, &d, k.payload, k.key, t.blocks == 0); err != nil {
 			fault = damaged(pos, "a block of track %d: %v", k.track, err)
 			return false
 		}
-		t.take(k)
+		c.scan.add(k, at-c.base)
 		if k.key {
 			c.keys[cuePlace{k.track, k.ms, at - c.base, int64(k.at)}] = true
 		}
@@ -191,53 +166,24 @@ func (c *matroskaCheck) cluster(at, head int64, p []byte) error {
 	return fault
 }
 
-// take counts a block.
-func (t *matroskaTrack) take(k block) {
-	if t.d.Frames == 0 {
-		t.start = time.Duration(k.ms) * time.Millisecond
-	} else {
-		t.usual = k.ms - t.last
-	}
-	t.last, t.end = k.ms, time.Duration(k.ms)*time.Millisecond
-	if t.d.Kind == media.Audio.String() {
-		t.end += opus.PacketDuration(k.payload)
-	} else {
-		t.end += time.Duration(min(max(t.usual, 1), 1000)) * time.Millisecond
-	}
-	t.d.Frames++
-	t.d.Bytes += int64(len(k.payload))
-	if k.key {
-		t.d.Keyframes++
-	}
-}
-
 // finish compares what points somewhere with what is there.
 func (c *matroskaCheck) finish(f *found) error {
-	first, last := time.Duration(-1), time.Duration(0)
-	for _, t := range c.tracks {
-		if t.d.Frames == 0 {
-			continue
+	var end time.Duration
+	for n, t := range c.scan.tracks {
+		if t.blocks == 0 {
+			delete(c.scan.tracks, n)
 		}
-		if first < 0 || t.start < first {
-			first = t.start
-		}
-		last = max(last, t.end)
+		end = max(end, t.end)
 	}
-	if first < 0 {
+	if c.scan.empty() {
 		return errors.New("it holds no media")
 	}
-	for _, t := range c.tracks {
-		if t.d.Frames > 0 {
-			t.d.StartMS, t.d.EndMS = roundMS(t.start-first), roundMS(t.end-first)
-			f.tracks = append(f.tracks, t.d)
-		}
-	}
-	f.durationMS = roundMS(last - first)
+	f.tracks, f.durationMS = c.scan.contents(), roundMS(c.scan.ending().duration)
 	if f.fragmented {
 		return nil
 	}
-	if c.length != last {
-		return fmt.Errorf("its header says %v, its tracks last until %v", c.length, last)
+	if c.length != end {
+		return fmt.Errorf("its header says %v, its tracks last until %v", c.length, end)
 	}
 	for at, id := range c.seeks {
 		if c.places[at] != id {

@@ -24,7 +24,12 @@ func recorded(t testing.TB, ext string, length time.Duration) string {
 	if ext == ".webm" {
 		c = clip.NewVP8(t, "320x240")
 	}
-	record(t, b.sink("x", nil), c, 0, length)
+	s := b.sink("x", nil)
+	for _, tr := range c.Tracks() {
+		s.r.stream.AddTrack(tr)
+	}
+	s.Accepts()
+	record(t, s, c, 0, length)
 	b.stop()
 	return filepath.Join(b.dir, "x"+ext)
 }
