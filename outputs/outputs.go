@@ -10,6 +10,7 @@ import (
 
 	"lineout/codecs"
 	"lineout/pipeline"
+	"lineout/pipeline/fillvideo"
 )
 
 // Env is what the server lends to an output.
@@ -17,6 +18,8 @@ type Env struct {
 	Streams *pipeline.Hub
 	Codecs  *codecs.Table
 	Log     *slog.Logger
+	// Video says when sinks that must not run dry get generated pictures.
+	Video fillvideo.Config
 	// Version is the server's.
 	Version string
 }

@@ -556,12 +556,16 @@ func (a *Attachment) deliver(f *media.Frame) error {
 			return nil
 		}
 		adder, ok := a.sink.(TrackAdder)
-		if !ok || a.opened[t.Kind] != nil {
+		err := ErrReopen
+		if ok && a.opened[t.Kind] == nil {
+			err = adder.AddTrack(a.ctx, t)
+		}
+		if errors.Is(err, ErrReopen) {
 			a.log.Info("track joins, sink begins anew", "track", t.ID, "codec", t.Codec)
 			a.queue.unpop(f)
 			return errReopen
 		}
-		if err := adder.AddTrack(a.ctx, t); err != nil {
+		if err != nil {
 			return fmt.Errorf("add track %s: %w", t.ID, err)
 		}
 		a.opened[t.Kind] = t

@@ -35,6 +35,7 @@ type Sink interface {
 
 // TrackAdder is implemented by sinks that can take up a track that appears
 // after Open. Other sinks are closed and opened again with all tracks.
+// An AddTrack that returns ErrReopen asks for just that.
 type TrackAdder interface {
 	AddTrack(ctx context.Context, t *media.Track) error
 }
@@ -132,6 +133,8 @@ func (s State) String() string {
 var (
 	// ErrSlow ends a lossless attachment whose sink cannot keep up.
 	ErrSlow = errors.New("the sink is slower than the stream and its queue is full")
+	// ErrReopen is what AddTrack returns to be closed and opened with all tracks.
+	ErrReopen = errors.New("the sink has to be opened again with all tracks")
 	// ErrNameInUse says that a stream of this name exists.
 	ErrNameInUse = errors.New("Stream name is already in use")
 	// ErrClosed says that the stream has ended.

@@ -18,9 +18,10 @@ var imports = map[string][]string{
 	"codecs/...":          {"media", "codecs", "codecs/..."},
 	"pipeline":            {"media", "codecs"},
 	"pipeline/rtpin":      {"media", "codecs"},
+	"pipeline/fillvideo":  {"media", "codecs/h264", "pipeline", "pipeline/sinktest"},
 	"pipeline/sinktest":   {"media", "codecs", "codecs/...", "pipeline"},
-	"outputs":             {"codecs", "pipeline"},
-	"outputs/...":         {"media", "codecs", "codecs/...", "pipeline", "outputs", "api/fault", "api/loose", "api/mask"},
+	"outputs":             {"codecs", "pipeline", "pipeline/fillvideo"},
+	"outputs/...":         {"media", "codecs", "codecs/...", "pipeline", "pipeline/fillvideo", "outputs", "api/fault", "api/loose", "api/mask"},
 	"recorder":            {"media", "codecs", "codecs/...", "pipeline", "outputs", "api/fault", "api/loose", "api/mask"},
 	"recorder/...":        {"media", "codecs", "codecs/...", "recorder/..."},
 	"calls/leg":           {"media"},
@@ -84,7 +85,7 @@ func match(pattern, pkg string) bool {
 
 // The core must not know a protocol, not even by name.
 func TestCoreNamesNoProtocol(t *testing.T) {
-	for _, pkg := range []string{"media", "codecs", "pipeline", "pipeline/rtpin"} {
+	for _, pkg := range []string{"media", "codecs", "pipeline", "pipeline/rtpin", "pipeline/fillvideo"} {
 		out, err := exec.Command("go", "list", "-f", `{{join .Imports " "}}`, "lineout/"+pkg).Output()
 		if err != nil {
 			t.Fatalf("go list: %v", err)

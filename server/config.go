@@ -15,6 +15,7 @@ import (
 	"lineout/codecs"
 	"lineout/codecs/ffmpeg"
 	"lineout/hooks"
+	"lineout/pipeline/fillvideo"
 	"lineout/pipeline/rtpin"
 )
 
@@ -89,6 +90,7 @@ type Settings struct {
 	RTPIn   rtpin.Config
 	Codecs  codecs.Rules
 	FFmpeg  ffmpeg.Config
+	Video   fillvideo.Config
 	REST    rest.Config
 	WS      ws.Config
 	Hooks   hooks.Config
@@ -107,5 +109,5 @@ func NewSettings(version string) *Settings {
 
 // Sections lists the structs to fill, in the order of the documentation.
 func (s *Settings) Sections() []any {
-	return append([]any{&s.Server, &s.REST, &s.WS, &s.Hooks, &s.SIP, &s.RTPIn, &s.Codecs, &s.FFmpeg}, s.Outputs...)
+	return append([]any{&s.Server, &s.REST, &s.WS, &s.Hooks, &s.SIP, &s.RTPIn, &s.Codecs, &s.FFmpeg, &s.Video}, s.Outputs...)
 }

@@ -24,6 +24,7 @@ import (
 	"lineout/outputs/rtmp"
 	"lineout/outputs/webrtc"
 	"lineout/pipeline"
+	"lineout/pipeline/fillvideo"
 	"lineout/recorder"
 	"lineout/web"
 )
@@ -73,7 +74,9 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 	}()
 	table := codecTable(settings, log)
 	s.hub = pipeline.NewHub(pipeline.HubConfig{Codecs: table, Log: log, FlushTimeout: settings.Server.ShutdownTimeout * 2 / 3})
-	env := outputs.Env{Streams: s.hub, Codecs: table, Log: log, Version: settings.Version}
+	video := settings.Video
+	video.Margin = fillvideo.MarginFor(settings.RTPIn.InBufferMax)
+	env := outputs.Env{Streams: s.hub, Codecs: table, Log: log, Video: video, Version: settings.Version}
 	for i, k := range outputKinds() {
 		o, err := k.New(env, settings.Outputs[i])
 		if err != nil {
@@ -138,7 +141,7 @@ func (s *Server) checkPush(ctx context.Context, url, name string) error {
 // target is a call's push: the server-wide default says whether the URL holds
 // the name already.
 func (s *Server) target(url, name string, onStatus func(string)) rtmp.Target {
-	return rtmp.Target{URL: url, Name: name, FullURL: s.pusher.FullURL(), OnState: onStatus}
+	return rtmp.Target{URL: url, Name: name, FullURL: s.pusher.FullURL(), GenerateVideo: s.pusher.GenerateVideo(), OnState: onStatus}
 }
 
 // startPush is how a call with rtmpUrl and rtmpStream gets its push (S2-10).

@@ -21,6 +21,7 @@ import (
 	"lineout/api/loose"
 	"lineout/outputs"
 	"lineout/pipeline"
+	"lineout/pipeline/fillvideo"
 )
 
 // Config are the settings of HLS.
@@ -189,7 +190,7 @@ func (o *Output) start(s *pipeline.Stream, keep bool) (*packager, error) {
 		return old, nil
 	}
 	p := newPackager(o, s, keep)
-	att, err := s.Attach("hls", &sink{p: p}, pipeline.Policy{
+	att, err := s.Attach("hls", fillvideo.Wrap(&sink{p: p}, o.env.Video, o.env.Video.Generate), pipeline.Policy{
 		Retry:   pipeline.Backoff{Min: time.Second, Max: 10 * time.Second},
 		OnState: p.state,
 	})

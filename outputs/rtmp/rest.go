@@ -105,6 +105,7 @@ func (o *Output) startup(ctx context.Context, decode func(any) error) (any, erro
 		FullURL      loose.Bool   `json:"rtmpTransponderFullUrl"`
 		FlashVersion loose.String `json:"rtmpFlashVersion"`
 		Options      startOptions `json:"options"`
+		Generate     loose.Bool   `json:"generateVideo"`
 	}
 	if err := decode(&req); err != nil {
 		return nil, err
@@ -119,7 +120,7 @@ func (o *Output) startup(ctx context.Context, decode func(any) error) (any, erro
 	}
 	t := Target{
 		URL: string(req.RTMPURL), Name: string(req.StreamName), FullURL: req.FullURL.Or(o.cfg.FullURL),
-		FlashVersion: string(req.FlashVersion), Muted: req.Options.action == "mute",
+		FlashVersion: string(req.FlashVersion), GenerateVideo: req.Generate.Or(o.video.Generate), Muted: req.Options.action == "mute",
 	}
 	if _, err := o.address(t); err != nil {
 		return nil, err

@@ -23,6 +23,7 @@ import (
 	"lineout/media"
 	"lineout/outputs"
 	"lineout/pipeline"
+	"lineout/pipeline/fillvideo"
 )
 
 // Kind is RTMP push's line in the server's table.
@@ -46,6 +47,7 @@ type Output struct {
 	streams  *pipeline.Hub
 	cfg      Config
 	audio    []media.Codec // of rtmp_audio_codecs
+	video    fillvideo.Config
 	log      *slog.Logger
 	dialer   *dialer
 	resolver resolver
@@ -75,7 +77,7 @@ func New(env outputs.Env, cfg *Config) (*Output, error) {
 		return nil, err
 	}
 	return &Output{
-		streams: env.Streams, cfg: *cfg, audio: audio, log: env.Log, resolver: net.DefaultResolver,
+		streams: env.Streams, cfg: *cfg, audio: audio, video: env.Video, log: env.Log, resolver: net.DefaultResolver,
 		dialer: &dialer{tls: tc, connectTimeout: cfg.ConnectTimeout, writeTimeout: cfg.WriteTimeout},
 		byID:   make(map[string]*Push), byKey: make(map[string]*Push),
 	}, nil
@@ -95,6 +97,8 @@ type Target struct {
 	FlashVersion string
 	// Muted starts the push with silence instead of the stream's sound.
 	Muted bool
+	// GenerateVideo gives the push a black picture while the stream has none.
+	GenerateVideo bool
 	// OnState is told each change among the four values of S2-28, in order,
 	// on the attachment's goroutine; it must not block. May be nil.
 	OnState func(status string)
@@ -121,6 +125,9 @@ func (o *Output) address(t Target) (*address, error) {
 
 // lookupTimeout bounds the DNS question behind a REST request.
 const lookupTimeout = 5 * time.Second
+
+// GenerateVideo is the default of Target.GenerateVideo from the settings.
+func (o *Output) GenerateVideo() bool { return o.video.Generate }
 
 // FullURL is the default of Target.FullURL from the settings.
 func (o *Output) FullURL() bool { return o.cfg.FullURL }
@@ -168,7 +175,7 @@ func (o *Output) Start(stream *pipeline.Stream, t Target) (*Push, error) {
 		return nil, err
 	}
 	p.log.Info("RTMP push started", "id", p.id)
-	att, err := stream.Attach("rtmp "+a.String(), p.sink, pipeline.Policy{
+	att, err := stream.Attach("rtmp "+a.String(), fillvideo.Wrap(p.sink, o.video, t.GenerateVideo), pipeline.Policy{
 		MaxDelay: o.cfg.QueueDelay,
 		Retry:    pipeline.Backoff{Min: o.cfg.RetryMin, Max: o.cfg.RetryMax, MaxTries: o.cfg.RetryTries},
 		OnState:  p.onState,
