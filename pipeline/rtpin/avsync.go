@@ -11,11 +11,9 @@ const (
 	// quietAfter freezes the estimate: the relation of two flows cannot be
 	// seen while one of them is silent.
 	quietAfter = time.Second
-	// slewShare of an error is corrected per second where that is faster than
-	// the configured slew, up to slewMost: a picture every 36 instead of every
-	// 40 ms is not seen.
-	slewShare = 3
-	slewMost  = 100 * time.Millisecond
+	// A large error is corrected within a second or so, but by no more than
+	// slewMost per second: a picture every 36 instead of every 40 ms is not seen.
+	slewMost = 100 * time.Millisecond
 	// deviceDelay is what sound waits at least in the buffers of a live sender.
 	deviceDelay = 10 * time.Millisecond
 )
@@ -140,8 +138,7 @@ func (s *avSync) estimate(local time.Duration) time.Duration {
 	arrival := v.captured() - a.captured()
 	s.mode = SyncArrival
 	set := a.snd.shift - v.snd.shift
-	few := a.snd.n < senderMin || v.snd.n < senderMin
-	if a.snd.ready(local) && v.snd.ready(local) && max(set, -set) < senderOutlier && (!few || a.snd.apart()) {
+	if a.snd.ready(local) && v.snd.ready(local) && max(set, -set) < senderOutlier {
 		s.apart = v.snd.offset(local) - a.snd.offset(local) - arrival
 		if s.apart > senderBound || s.apart < -senderBound {
 			s.bias = 0
@@ -207,7 +204,7 @@ func (s *avSync) follow(local, dt time.Duration) {
 		s.jumps++
 		return
 	}
-	rate := max(time.Duration(s.slew)*time.Millisecond, min(size/slewShare, slewMost))
+	rate := max(time.Duration(s.slew)*time.Millisecond, min(size, slewMost))
 	step := min(size, time.Duration(float64(rate)*dt.Seconds()))
 	if s.err < 0 {
 		step = -step

@@ -37,7 +37,7 @@ func TestQualityCounters(t *testing.T) {
 	if st.Audio.Concealed != 500*ms || st.Audio.FillerTime != 0 || st.Audio.Freezes != 0 {
 		t.Errorf("sound: %+v", st.Audio)
 	}
-	if d := st.Video.FreezeTime - 1040*ms; st.Video.Freezes != 1 || max(d, -d) > ms {
+	if d := st.Video.FreezeTime - 1040*ms; st.Video.Freezes != 1 || max(d, -d) > 20*ms {
 		t.Errorf("picture: %d freezes, %v", st.Video.Freezes, st.Video.FreezeTime)
 	}
 	if st.OffsetP50 > ms || st.OffsetP99 < st.OffsetP50 || st.OffsetMax < st.OffsetP99 || st.OffsetMax > 20*ms {

@@ -22,8 +22,7 @@ func (t *trackInput) report(in *Input, r *rtcp.SenderReport, local time.Duration
 		t.snd.refused++
 		return
 	}
-	s := srSample{at: local, y: ntpTime(r.NTPTime).Sub(in.start) - m, own: local - m,
-		arr: t.src.clock.offset, sent: t.src.clock.lastOff, jitter: t.src.clock.jitter}
+	s := srSample{at: local, y: ntpTime(r.NTPTime).Sub(in.start) - m, arr: t.src.clock.offset, sent: t.src.clock.lastOff}
 	for _, sent := range t.sent {
 		// The next frame may have overtaken the report.
 		if age := local - sent.at; sent.ts == r.RTPTime && age >= 0 && age < time.Second {

@@ -25,13 +25,9 @@ const (
 	repeatLeast = 8 * time.Millisecond
 	// sendLeast is the scatter of reports that needs an explanation.
 	sendLeast = time.Millisecond
-	// apartLeast is how far a report must lie from the packet before it to be
-	// of another origin.
-	apartLeast = 5 * time.Millisecond
 
 	// Bounds of senderClock.band.
 	bandFew   = 15 * time.Millisecond // divided by the number of reports
-	bandOne   = 30 * time.Millisecond
 	bandLeast = 3 * time.Millisecond
 	bandMost  = 45 * time.Millisecond
 
@@ -75,12 +71,10 @@ type senderClock struct {
 }
 
 type srSample struct {
-	at  time.Duration // local
-	y   time.Duration // NTP since the Input's start - media time
-	arr time.Duration // arrival clock's offset at that time
-	// own is arrival - media time of the report itself, sent that of the packet before it.
-	own, sent time.Duration
-	jitter    time.Duration // of the track at that time
+	at   time.Duration // local
+	y    time.Duration // NTP since the Input's start - media time
+	arr  time.Duration // arrival clock's offset at that time
+	sent time.Duration // arrival - media time of the packet before it
 	// repeats says that the report's timestamp is that of the newest frame,
 	// stuck is how long ago that frame came.
 	repeats bool
@@ -164,10 +158,7 @@ func (c *senderClock) take(s srSample) {
 	c.line, c.early, c.sendTime = c.plain, 0, false
 	moved := time.Duration(math.Abs(c.sums(asReported).freeSlope()) * float64(c.span()))
 	c.doubt = max(moved-time.Duration(maxRate*float64(c.span())), 0)
-	if c.n < senderAgree {
-		return
-	}
-	if moved > rateNoise && c.doubt > 0 {
+	if c.n >= senderAgree && moved > rateNoise && c.doubt > 0 {
 		c.reset(c.shift)
 		c.broken = true
 		return
@@ -180,7 +171,8 @@ func (c *senderClock) take(s srSample) {
 // Those that repeat a frame's timestamp and clearly lie better as they are tell
 // when that frame was captured, and all is well. Those that lie better with the
 // frame's age, or the way of the packet before them, taken off tell when frames
-// were sent: worth little more than arrival, so the band is wide.
+// were sent: worth little more than arrival, so the band is wide. Too few to
+// tell are read like that, too.
 func (c *senderClock) choose() {
 	repeats := 0
 	for i := range c.n {
@@ -189,10 +181,10 @@ func (c *senderClock) choose() {
 		}
 	}
 	if 3*repeats >= 2*c.n { // some may have overtaken the frame they repeat
-		if l := c.fit(lessAge); c.plain.dev >= l.dev/2 || l.dev < repeatLeast {
+		if l := c.fit(lessAge); c.n < senderAgree || c.plain.dev >= l.dev/2 || l.dev < repeatLeast {
 			c.line, c.sendTime = l, true
 		}
-	} else if c.plain.dev > sendLeast && c.fit(lessSent).dev < c.plain.dev/2 {
+	} else if c.n >= senderAgree && c.plain.dev > sendLeast && c.fit(lessSent).dev < c.plain.dev/2 {
 		c.sendTime = true
 	}
 	c.early = c.edge()
@@ -202,7 +194,7 @@ func (c *senderClock) choose() {
 // evenly spread errors reach at the most, so that one bad point decides nothing.
 func (c *senderClock) edge() time.Duration {
 	low, how := time.Duration(0), asReported
-	if c.sendTime && c.sample(0).repeats {
+	if c.sendTime && c.newest().repeats {
 		how = lessAge
 	}
 	for i := range c.n {
@@ -212,21 +204,10 @@ func (c *senderClock) edge() time.Duration {
 	return min(-low, c.line.dev*7/4)
 }
 
-// ready says whether the line may be used at local. A single report may when it
-// cannot have been made of the packet before it.
+// ready says whether the line may be used at local: not while a few reports are
+// contradicted by the next.
 func (c *senderClock) ready(local time.Duration) bool {
-	return !c.broken && c.n > 0 && local-c.newest().at < senderStale
-}
-
-// apart says that the reports come from a clock of their own, although there
-// are too few to see how they scatter.
-func (c *senderClock) apart() bool {
-	if c.n == 0 || c.newest().repeats {
-		return false
-	}
-	s := c.newest()
-	d := s.own - s.sent
-	return max(d, -d) > apartLeast+4*s.jitter
+	return !c.broken && c.n >= senderMin && (c.n >= senderAgree || c.npend == 0) && local-c.newest().at < senderStale
 }
 
 // offset is NTP - media time at local.
@@ -240,11 +221,8 @@ func (c *senderClock) offset(local time.Duration) time.Duration { return c.line.
 // some 0.3 ms.
 func (c *senderClock) band() time.Duration {
 	n := time.Duration(c.n)
-	switch {
-	case n == 0 || c.sendTime || n < senderAgree && c.newest().repeats:
+	if n < senderMin || c.sendTime {
 		return bandMost
-	case n == 1:
-		return bandOne
 	}
 	dev := c.line.dev
 	return max(min((7+14/(n-1))*dev, max(bandMost, 2*dev)), 2*c.doubt, bandLeast, bandFew/n)

@@ -58,7 +58,7 @@ func (d *pictureDepacketizer) Push(p *rtp.Packet, lost bool) []codecs.AccessUnit
 		return nil
 	}
 	idx, count := int(p.Payload[13]), int(p.Payload[14])
-	if idx == 0 {
+	if idx == 0 || lost || len(d.pkts) > 0 && d.pkts[0].Timestamp != p.Timestamp {
 		d.parts, d.pkts = nil, nil
 	}
 	d.parts, d.pkts = append(d.parts, p.Payload), append(d.pkts, p)
@@ -100,6 +100,9 @@ type flow struct {
 	srTime     func(t time.Duration) time.Duration               // wall clock of the reports
 	srStamp    func(r *rand.Rand, t time.Duration) time.Duration // error of the reports' timestamp
 	srStuck    bool                                              // timestamp of the last frame
+	srSent     bool                                              // the same, carried on from when it was sent
+	srEnd      time.Duration                                     // no reports from then on
+	encode     func(*rand.Rand) time.Duration                    // what each frame takes more than latency
 
 	kind     media.Kind
 	next     time.Duration
@@ -107,12 +110,29 @@ type flow struct {
 	ssrc     uint32
 	tsBase   uint32
 	held     time.Duration // total freeze of timestamps
+	sentAt   [8]sentAt     // the newest frames
 	lastTS   uint32
 	picture  uint32
 	wantKey  bool
 	sinceKey int
 	nextSR   time.Duration
 	captured int
+}
+
+type sentAt struct {
+	ts uint32
+	at time.Duration
+}
+
+// carried is the timestamp at t that a sender makes of its newest packet's.
+func (f *flow) carried(t time.Duration) uint32 {
+	best := sentAt{f.ts(t), t}
+	for _, s := range f.sentAt {
+		if s.at > 0 && s.at <= t && (best.at == t || s.at > best.at) {
+			best = s
+		}
+	}
+	return best.ts + uint32((t-best.at).Milliseconds())*uint32(f.rate()/1000)
 }
 
 func (f *flow) rate() float64 {
@@ -246,6 +266,10 @@ func (s *sim) capture(f *flow) {
 		f.sinceKey++
 		f.picture++
 	}
+	late := f.latency
+	if f.encode != nil {
+		late += f.encode(s.rnd)
+	}
 	for i := range count {
 		b := make([]byte, 160)
 		binary.BigEndian.PutUint64(b, uint64(t))
@@ -256,7 +280,9 @@ func (s *sim) capture(f *flow) {
 		b[13], b[14] = byte(i), byte(count)
 		p := &rtp.Packet{Header: rtp.Header{Version: 2, PayloadType: payloadType(f.kind), SequenceNumber: f.seq, Timestamp: f.lastTS, SSRC: f.ssrc, Marker: i == count-1}, Payload: b}
 		f.seq++
-		sent := t + f.latency + time.Duration(i)*200*time.Microsecond
+		sent := t + late + time.Duration(i)*200*time.Microsecond
+		copy(f.sentAt[1:], f.sentAt[:])
+		f.sentAt[0] = sentAt{f.lastTS, sent}
 		if s.rnd.Float64() < f.loss {
 			continue
 		}
@@ -277,7 +303,7 @@ func payloadType(k media.Kind) uint8 {
 func (s *sim) report(f *flow) {
 	t := f.nextSR
 	f.nextSR += f.srEvery
-	if f.quietSR {
+	if f.quietSR || f.srEnd > 0 && t > f.srEnd {
 		return
 	}
 	wall := t
@@ -288,6 +314,9 @@ func (s *sim) report(f *flow) {
 	if f.srStuck {
 		sent := t - f.latency - f.start // the newest frame that has left
 		stamp = f.ts(f.start + max(sent, 0)/f.interval*f.interval)
+	}
+	if f.srSent {
+		stamp = f.carried(t)
 	}
 	if f.srStamp != nil {
 		stamp += uint32(int64(f.srStamp(s.rnd, t).Seconds() * f.rate()))

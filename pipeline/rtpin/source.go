@@ -19,6 +19,9 @@ const (
 const (
 	// A packet cannot overtake the fastest ones by this much: its timestamp jumped.
 	earlyLimit = 500 * time.Millisecond
+	// A packet that was not overtaken cannot be so much older than the one
+	// before it; pictures that are sent out of order (B-frames) are by less.
+	backLimit = 500 * time.Millisecond
 	// Nor is a packet kept in the network for so long.
 	farLateLimit = 10 * time.Second
 	// Late by lateLimit may be a stalled network, which then delivers quickly
@@ -60,6 +63,8 @@ type source struct {
 	prev     segment // the one before seg, for packets that were overtaken
 	segStart int64   // first sequence number of seg
 	segments int
+	topSeq   int64 // newest in order, and its media time
+	topMedia time.Duration
 	fresh    bool // the next packet opens a segment, whatever its timestamp
 
 	lateSince time.Duration
@@ -159,6 +164,7 @@ func (s *source) timed(p *rtp.Packet, seq int64, local time.Duration, timed bool
 		s.seg = segment{ts: tsUnwrapper{wire: p.Timestamp}}
 		s.segments = 1
 		s.clock.add(local, local)
+		s.topSeq = seq
 	case s.segments > 1 && seq < s.segStart && !s.fresh:
 		a.media = s.overtaken(p.Timestamp, local)
 	default:
@@ -172,7 +178,7 @@ func (s *source) follow(ts uint32, seq int64, local time.Duration) (m time.Durat
 	m = rtpTime(s.seg.ts.peek(ts), s.rate) + s.seg.base
 	excess := local - m - s.clock.offset
 	switch {
-	case s.fresh, excess < -earlyLimit || excess > farLateLimit:
+	case s.fresh, excess < -earlyLimit || excess > farLateLimit, seq > s.topSeq && m < s.topMedia-backLimit:
 		// A fresh start was told to the owner before.
 		if jump = !s.fresh; jump {
 			s.tsJumps++
@@ -193,6 +199,9 @@ func (s *source) follow(ts uint32, seq int64, local time.Duration) (m time.Durat
 	}
 	s.seg.ts.at(ts)
 	s.clock.add(local, local-m)
+	if seq > s.topSeq {
+		s.topSeq, s.topMedia = seq, m
+	}
 	return m, jump
 }
 

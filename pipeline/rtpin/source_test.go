@@ -132,3 +132,19 @@ func TestArrivalWindow(t *testing.T) {
 		}
 	}
 }
+
+// Timestamps that go back by less than a stall may last, between two packets in
+// order, are a new base at once: no network makes a packet older than the one before it.
+func TestSourceBaseGoesBack(t *testing.T) {
+	s := newSource()
+	for i := range 500 {
+		s.accept(pkt(1, uint16(i), uint32(160*i)), time.Duration(i)*20*ms, true, true)
+	}
+	for i := 500; i < 600; i++ {
+		at := time.Duration(i) * 20 * ms
+		got := s.accept(pkt(1, uint16(i), uint32(160*i-8000*6)), at, true, true)
+		if len(got) != 1 || got[0].media != at || got[0].jump != (i == 500) {
+			t.Fatalf("packet %d: %+v", i, got)
+		}
+	}
+}
