@@ -8,6 +8,7 @@ import (
 
 	"lineout/api/fault"
 	"lineout/api/loose"
+	"lineout/media"
 	"lineout/outputs"
 	"lineout/pipeline"
 )
@@ -23,6 +24,10 @@ func (o *Output) Methods() map[string]outputs.Method {
 		"recorder/startup":      o.startMethod,
 		"recorder/terminate":    o.stopMethod,
 		"recorder/find_all":     o.findAll,
+		"recorder/pause":        o.drawMethod(func(c *curtain) { c.paused = true }),
+		"recorder/resume":       o.drawMethod(func(c *curtain) { c.paused = false }),
+		"recorder/mute":         o.drawMethod(func(c *curtain) { c.muted = true }),
+		"recorder/unmute":       o.drawMethod(func(c *curtain) { c.muted = false }),
 	}
 }
 
@@ -119,14 +124,46 @@ func (o *Output) stopMethod(ctx context.Context, decode func(any) error) (any, e
 	return nil, nil
 }
 
+// drawMethod hides or shows what a running recording gets. Asking twice is no
+// fault: who hides a card number must be sure of the outcome only.
+func (o *Output) drawMethod(change func(c *curtain)) outputs.Method {
+	return func(_ context.Context, decode func(any) error) (any, error) {
+		var b target
+		if err := decode(&b); err != nil {
+			return nil, err
+		}
+		s, err := o.find(b)
+		if err != nil {
+			return nil, err
+		}
+		o.mu.Lock()
+		r := o.recs[s.ID()]
+		o.mu.Unlock()
+		if r == nil {
+			return nil, fault.New(fault.NotFound, "stream %q is not being recorded", s.Name())
+		}
+		r.draw(time.Now(), change)
+		c := r.curtain.Load()
+		o.log.Info("recording pause and mute", "stream", s.Name(), "paused", c.paused, "muted", c.muted)
+		if !c.paused {
+			s.Track(media.Video).AskKeyframe()
+		}
+		return nil, nil
+	}
+}
+
 // Recording is one entry of recorder/find_all. The first two keys are the
 // original's; the others are additions.
 type Recording struct {
 	FileName       string `json:"fileName"`
 	MediaSessionID string `json:"mediaSessionId"`
 	StreamName     string `json:"streamName"`
-	// State is that of the attachment: waiting, active, lost, failed.
+	// State is that of the attachment: waiting, active, lost, failed. Instead
+	// of active it is paused or muted when that is so.
 	State string `json:"state"`
+	// Paused and Muted say what was asked for, whatever the state.
+	Paused bool `json:"paused"`
+	Muted  bool `json:"muted"`
 	// Error is the newest trouble, such as a full disk; null if there was none.
 	Error *string `json:"error"`
 	// Note says what is left out of the file; null if nothing is.
@@ -166,9 +203,21 @@ func (o *Output) RecordName(mediaSessionID string) string {
 	return r.describe().FileName
 }
 
+// States beyond those of an attachment.
+const (
+	statePaused = "paused"
+	stateMuted  = "muted"
+)
+
 func (r *recording) describe() Recording {
 	d := Recording{MediaSessionID: r.stream.ID(), StreamName: r.stream.Name(), State: r.att.State().String(),
 		Frames: r.frames.own.Load(), Bytes: r.bytes.own.Load()}
+	if c := r.curtain.Load(); c != nil {
+		d.Paused, d.Muted = c.paused, c.muted
+		if what := c.hides(media.Audio); what != "" && r.att.State() == pipeline.Active {
+			d.State = map[string]string{gapPause: statePaused, gapMute: stateMuted}[what]
+		}
+	}
 	if err := r.att.Err(); err != nil {
 		text := err.Error()
 		d.Error = &text
@@ -197,12 +246,12 @@ func (o *Output) findAll(context.Context, func(any) error) (any, error) {
 
 // Metrics implements outputs.Output.
 func (o *Output) Metrics() []outputs.Metric {
-	states := map[string]float64{"waiting": 0, "active": 0, "lost": 0, "failed": 0}
+	states := map[string]float64{"waiting": 0, "active": 0, statePaused: 0, stateMuted: 0, "lost": 0, "failed": 0}
 	for _, r := range o.Recordings() {
 		states[r.State]++
 	}
 	var ms []outputs.Metric
-	for _, st := range []string{"waiting", "active", "lost", "failed"} {
+	for _, st := range []string{"waiting", "active", statePaused, stateMuted, "lost", "failed"} {
 		ms = append(ms, outputs.Metric{Name: "lineout_recordings", Help: "Recordings by state.",
 			Labels: map[string]string{"state": st}, Value: states[st]})
 	}

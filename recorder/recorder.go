@@ -107,6 +107,7 @@ type recording struct {
 	syncEvery time.Duration
 	stopping  atomic.Bool
 	faulted   atomic.Bool // since the sink was opened last
+	curtain   atomic.Pointer[curtain]
 	att       *pipeline.Attachment
 
 	frames, bytes counter

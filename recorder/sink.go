@@ -35,6 +35,7 @@ type sink struct {
 	before pipeline.Quality
 	cont   continuity
 	kept   [3]time.Duration // cont.end of what is in files
+	hidden [3]hiding        // by kind
 }
 
 // reorder is how long a Matroska file waits for the other kind, because its
@@ -90,6 +91,9 @@ func (s *sink) Write(_ context.Context, f *media.Frame) error {
 		s.r.skip(f, err.Error())
 		return nil
 	}
+	if f = s.hide(f, p); f == nil {
+		return nil
+	}
 	if s.cur != nil && (s.changed(k, p, f.Key) || s.full(f)) {
 		if err := s.finishPart(false); err != nil {
 			return err
@@ -113,6 +117,9 @@ func (s *sink) Write(_ context.Context, f *media.Frame) error {
 	}
 	written := s.cont.end // by the fragment that may be written now
 	s.cont.next(f, s.gaps)
+	if h := s.hidden[k].what; h != "" {
+		s.gaps.note(span{k, h, f.DTS, f.DTS + f.Duration})
+	}
 	s.offset.take(f)
 	before := s.cur.size
 	if err := s.cur.write(f); err != nil {
@@ -202,6 +209,7 @@ func (s *sink) finishPart(last bool) error {
 	}
 	s.cur, s.params = nil, [3]*media.Params{}
 	before := cur.size
+	s.noteHidden()
 	known := s.seen(cur)
 	err := cur.flush()
 	if err != nil {
