@@ -44,6 +44,9 @@ lint: ## gofmt, go vet, shell syntax, and a build for every test tag
 	@out=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); if [ -n "$$out" ]; then echo "not formatted by gofmt:"; echo "$$out"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) vet -tags e2e ./test/...
+	CGO_ENABLED=0 $(GO) vet -tags static ./codecs/internal/clib ./codecs/speex ./codecs/g729 ./server
+	CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/lineout
+	CGO_ENABLED=0 $(GO) build -tags static -o /dev/null ./cmd/lineout
 	@for f in tools/*.sh .ci/run; do sh -n $$f || exit 1; done
 
 fuzz: ## every fuzz target for FUZZTIME (10s)

@@ -111,6 +111,7 @@ type Table struct {
 	converters []Converter
 	rules      Rules
 	excluded   map[media.Codec]bool // from streaming
+	missing    map[media.Codec]error
 }
 
 // NewTable builds a table; the order of codecs is kept for listings.
@@ -124,6 +125,18 @@ func NewTable(cs []Codec, conv []Converter) *Table {
 
 // Get returns the codec with this name, nil if the server has none.
 func (t *Table) Get(name media.Codec) Codec { return t.codecs[name] }
+
+// Lack notes why the server does not have a codec that it could have. Call it
+// before the table is used.
+func (t *Table) Lack(name media.Codec, why error) {
+	if t.missing == nil {
+		t.missing = map[media.Codec]error{}
+	}
+	t.missing[name] = why
+}
+
+// Missing says why a codec is not in the table, nil if it is or was never known.
+func (t *Table) Missing(name media.Codec) error { return t.missing[name] }
 
 // All lists the codecs in table order.
 func (t *Table) All() []Codec { return t.order }

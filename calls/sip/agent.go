@@ -69,7 +69,7 @@ func New(cfg Config, table *codecs.Table, log *slog.Logger) (*Agent, error) {
 	var unknown []string
 	a.toStream, unknown = selectFormats(cfg.Codecs, table, cfg.CodecsExcludeSIP)
 	a.toRTMP, _ = selectFormats(cfg.Codecs, table, cfg.CodecsExcludeSIP, cfg.CodecsExcludeSIPRTMP)
-	warnUnknown(log, unknown)
+	sayLeftOut(log, unknown, table)
 	if len(a.toStream) == 0 || len(a.toRTMP) == 0 {
 		return nil, errors.New("codecs, codecs_exclude_sip and codecs_exclude_sip_rtmp leave no codec to offer in SIP calls")
 	}

@@ -30,7 +30,7 @@ type Config struct {
 	OutboundProxy string `setting:"outbound_proxy" doc:"SIP server of calls whose request names none"`
 	OutboundPort  int    `setting:"outbound_port" default:"0" min:"0" max:"65535" doc:"port of the SIP server for calls whose request names none; 0 means 5060"`
 
-	Codecs               []string `setting:"codecs" default:"alaw,ulaw,opus,telephone-event,h264,vp8" doc:"codecs in order of preference"`
+	Codecs               []string `setting:"codecs" default:"alaw,ulaw,opus,g722,g729,speex16,speex,telephone-event,h264,vp8" doc:"codecs in order of preference; g729 and the speex ones are offered if their library is installed, see lineout codecs; cn (comfort noise) may be added"`
 	CodecsExcludeSIP     []string `setting:"codecs_exclude_sip" default:"mpeg4-generic,flv,mpv" doc:"codecs not offered to SIP"`
 	CodecsExcludeSIPRTMP []string `setting:"codecs_exclude_sip_rtmp" default:"opus,g729,g722,mpeg4-generic,vp8,mpv" doc:"codecs not offered to SIP when the call goes to RTMP"`
 	VideoEnabled         bool     `setting:"video_enabled" default:"true" doc:"offer video to SIP"`

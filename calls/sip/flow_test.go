@@ -276,7 +276,7 @@ func TestTimeouts(t *testing.T) {
 func TestNoCommonCodec(t *testing.T) {
 	u, s := newUAS(t), start(t, nil)
 	c := s.dial(t, u.request())
-	u.answer(u.expect(sipmsg.INVITE), 200, strings.Replace(u.sdp(), "RTP/AVP 8", "RTP/AVP 18", 1))
+	u.answer(u.expect(sipmsg.INVITE), 200, strings.Replace(u.sdp(), "RTP/AVP 8", "RTP/AVP 15", 1))
 	u.expect(sipmsg.ACK)
 	u.answer(u.expect(sipmsg.BYE), 200, "")
 	if e := c.wait(leg.Ended); e.Cause.Kind != leg.NoCommonCodecs || e.Cause.Text != "the callee's answer has no codec in common with the offer" {
@@ -435,7 +435,7 @@ func TestReInvite(t *testing.T) {
 	if !strings.Contains(string(r.Body()), "a=inactive") {
 		t.Errorf("answer to the old hold:\n%s", r.Body())
 	}
-	offer(strings.Replace(u.sdp(), "RTP/AVP 8", "RTP/AVP 18", 1), 488)
+	offer(strings.Replace(u.sdp(), "RTP/AVP 8", "RTP/AVP 15", 1), 488)
 	offer("v=9", 488)
 	other := newUAS(t)
 	offer(other.sdp(), 200)

@@ -2,6 +2,7 @@ package sip
 
 import (
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,18 +23,38 @@ type wireFormat struct {
 	fmtp    string
 }
 
-const telephoneEvent = codecs.TelephoneEvent
+const (
+	telephoneEvent = codecs.TelephoneEvent
+	comfortNoise   = codecs.ComfortNoise
+
+	// comfortPT is the static payload type of comfort noise (RFC 3389 section 4).
+	comfortPT = 13
+)
+
+// beside says that the format travels beside an audio codec and is none itself.
+func (f *wireFormat) beside() bool { return f.codec == telephoneEvent || f.codec == comfortNoise }
+
+// name is the encoding name SDP has for the format.
+func (f *wireFormat) name() string {
+	n, _, _ := strings.Cut(f.rtpmap, "/")
+	return n
+}
 
 // wireFormats lists what SIP calls can carry. A codec may stand here more than
 // once: H.264 in packetization mode 1 before mode 0 (S2-32), telephone-event
-// for both audio clocks because an event runs on the clock of the audio it
+// for all audio clocks because an event runs on the clock of the audio it
 // stands for (RFC 4733 section 2.4.1).
 var wireFormats = []wireFormat{
 	{"alaw", "PCMA", media.Audio, 8, "pcma/8000", 8000, 1, ""},
 	{"ulaw", "PCMU", media.Audio, 0, "pcmu/8000", 8000, 1, ""},
 	{"opus", "opus", media.Audio, 111, "opus/48000/2", 48000, 2, "useinbandfec=1"},
+	{"g729", "G729", media.Audio, 18, "G729/8000", 8000, 1, ""}, // no annexb: its silence descriptors are welcome (RFC 4856 section 2.1.9)
+	{"speex16", "SPEEX/16000", media.Audio, 98, "SPEEX/16000", 16000, 1, ""},
+	{"speex", "SPEEX/8000", media.Audio, 97, "SPEEX/8000", 8000, 1, ""},
+	{"cn", comfortNoise, media.Audio, comfortPT, "CN/8000", 8000, 1, ""},
 	{"g722", "G722", media.Audio, 9, "G722/8000", 8000, 1, ""}, // its clock is 8000 though it samples at 16 kHz (RFC 3551 section 4.5.2)
 	{"telephone-event", telephoneEvent, media.Audio, 101, "telephone-event/8000", 8000, 1, "0-15"},
+	{"telephone-event", telephoneEvent, media.Audio, 109, "telephone-event/16000", 16000, 1, "0-15"},
 	{"telephone-event", telephoneEvent, media.Audio, 110, "telephone-event/48000", 48000, 1, "0-15"},
 	{"h264", "H264", media.Video, 112, "H264/90000", 90000, 0, "packetization-mode=1; profile-level-id=420020"},
 	{"h264", "H264", media.Video, 113, "H264/90000", 90000, 0, "packetization-mode=0; profile-level-id=420020"},
@@ -58,7 +79,7 @@ func selectFormats(order []string, table *codecs.Table, excludes ...[]string) (o
 		seen[name] = true
 		found := false
 		for _, f := range wireFormats {
-			if f.setting == name && (f.codec == telephoneEvent || table.Get(f.codec) != nil) {
+			if f.setting == name && (f.beside() || table.Get(f.codec) != nil) {
 				out, found = append(out, f), true
 			}
 		}
@@ -66,21 +87,21 @@ func selectFormats(order []string, table *codecs.Table, excludes ...[]string) (o
 			unknown = append(unknown, name)
 		}
 	}
-	return dropLoneEvents(out), unknown
+	return dropLone(out), unknown
 }
 
-// dropLoneEvents removes telephone-event formats whose clock no audio codec of
-// the list runs on.
-func dropLoneEvents(in []wireFormat) []wireFormat {
+// dropLone removes what travels beside a codec if no audio codec of the
+// list runs on its clock.
+func dropLone(in []wireFormat) []wireFormat {
 	clocks := map[int]bool{}
 	for _, f := range in {
-		if f.kind == media.Audio && f.codec != telephoneEvent {
+		if f.kind == media.Audio && !f.beside() {
 			clocks[f.clock] = true
 		}
 	}
 	out := in[:0:0]
 	for _, f := range in {
-		if f.codec != telephoneEvent || clocks[f.clock] {
+		if !f.beside() || clocks[f.clock] {
 			out = append(out, f)
 		}
 	}
@@ -97,9 +118,27 @@ func ofKind(in []wireFormat, k media.Kind) []wireFormat {
 	return out
 }
 
-func warnUnknown(log *slog.Logger, unknown []string) {
+// sayLeftOut logs in a line each which names of the codecs setting mean nothing
+// to SIP calls, and for which a library is missing.
+func sayLeftOut(log *slog.Logger, names []string, table *codecs.Table) {
+	var unknown, missing, why []string
+	for _, n := range names {
+		c, _ := codecs.Named(n)
+		err := table.Missing(c)
+		if err == nil {
+			unknown = append(unknown, n)
+			continue
+		}
+		missing = append(missing, n)
+		if text := err.Error(); !slices.Contains(why, text) {
+			why = append(why, text)
+		}
+	}
 	if len(unknown) > 0 {
 		log.Warn("codecs: some names are not supported in SIP calls and are left out", "codecs", strings.Join(unknown, ","))
+	}
+	if len(missing) > 0 {
+		log.Info("codecs: some need a library that is not installed and are not offered", "codecs", strings.Join(missing, ","), "err", strings.Join(why, "; "))
 	}
 }
 
@@ -110,14 +149,14 @@ func (f *wireFormat) same(r *sdpFormat) bool {
 	if name == "" { // static payload type without rtpmap (RFC 3551 table 4)
 		for i := range wireFormats {
 			if w := &wireFormats[i]; w.pt == r.pt && w.pt < 96 {
-				name, clock, chans = string(w.codec), w.clock, w.chans
+				name, clock, chans = w.name(), w.clock, w.chans
 			}
 		}
 	}
-	if !strings.EqualFold(name, string(f.codec)) || clock != f.clock {
+	if !strings.EqualFold(name, f.name()) || clock != f.clock {
 		return false
 	}
-	return f.kind == media.Video || f.codec == telephoneEvent || max(chans, 1) == f.chans
+	return f.kind == media.Video || f.beside() || max(chans, 1) == f.chans
 }
 
 // mode is the H.264 packetization mode of a fmtp string; 0 when unsaid (RFC 6184 section 8.1).
@@ -129,4 +168,15 @@ func mode(fmtp string) int {
 		}
 	}
 	return 0
+}
+
+// annexB says whether a fmtp string of G.729 allows silence descriptors, as it
+// does unless it says no (RFC 4856 section 2.1.9).
+func annexB(fmtp string) bool {
+	for _, p := range strings.Split(fmtp, ";") {
+		if k, v, _ := strings.Cut(strings.TrimSpace(p), "="); strings.EqualFold(k, "annexb") {
+			return !strings.EqualFold(strings.TrimSpace(v), "no")
+		}
+	}
+	return true
 }

@@ -16,8 +16,11 @@ import (
 	"lineout/calls/leg"
 	"lineout/codecs"
 	"lineout/codecs/g711"
+	"lineout/codecs/g722"
+	"lineout/codecs/g729"
 	"lineout/codecs/h264"
 	"lineout/codecs/opus"
+	"lineout/codecs/speex"
 	"lineout/codecs/vp8"
 	"lineout/test/peers"
 )
@@ -25,7 +28,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func table() *codecs.Table {
-	return codecs.NewTable([]codecs.Codec{g711.CodecPCMA, g711.CodecPCMU, opus.Codec, h264.Codec, vp8.Codec}, nil)
+	return codecs.NewTable([]codecs.Codec{g711.CodecPCMA, g711.CodecPCMU, opus.Codec, g722.Codec, g729.Codec, speex.CodecWide, speex.CodecNarrow, h264.Codec, vp8.Codec}, nil)
 }
 
 // defaults reads the settings' defaults from the field tags.

@@ -3,6 +3,7 @@ package sip
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"lineout/calls/leg"
 	"lineout/media"
@@ -14,6 +15,9 @@ type payload struct {
 	clock int
 	event bool
 }
+
+// comfort is what describes silence (RFC 3389): no sound, and no track's.
+var comfort = payload{codec: comfortNoise, clock: 8000}
 
 // agreement is the outcome of offer and answer for one section.
 type agreement struct {
@@ -33,13 +37,17 @@ func agree(m *sdpMedia, ours []wireFormat, weOffered bool) (*agreement, bool) {
 	for i := range m.formats {
 		r := &m.formats[i]
 		f := match(r, ours)
+		if a.byPT[r.pt].codec != "" {
+			continue // named twice
+		}
+		if strings.EqualFold(r.name, string(comfortNoise)) || f != nil && f.codec == comfortNoise {
+			a.byPT[r.pt] = comfort
+			continue
+		}
 		if f == nil {
 			continue
 		}
 		p := payload{codec: f.codec, clock: f.clock, event: f.codec == telephoneEvent}
-		if a.byPT[r.pt].codec != "" {
-			continue // named twice
-		}
 		a.byPT[r.pt] = p
 		if p.event {
 			continue
@@ -55,6 +63,10 @@ func agree(m *sdpMedia, ours []wireFormat, weOffered bool) (*agreement, bool) {
 	a.chooseEvent(m)
 	if weOffered {
 		a.alias(ours)
+	}
+	// Phones send it without having said so; taken for nothing, it would look like a loss.
+	if m.kind == media.Audio && a.byPT[comfortPT].codec == "" {
+		a.byPT[comfortPT] = comfort
 	}
 	return a, true
 }
@@ -127,6 +139,9 @@ func (a *agreement) echo(m *sdpMedia, ours []wireFormat) []localFormat {
 			continue
 		}
 		fmtp := f.fmtp
+		if f.codec == "G729" && !annexB(r.fmtp) {
+			fmtp = "annexb=no" // an answer must say so too (RFC 7261 section 3.1)
+		}
 		if f.codec == "H264" {
 			fmtp = "packetization-mode=" + strconv.Itoa(mode(r.fmtp)) + "; profile-level-id=420020"
 		}

@@ -111,11 +111,8 @@ func (m *session) media(s *section, b *slab, n int, src netip.AddrPort, now time
 			m.sendRTCP(s, out, to)
 		}
 	}
-	if v == swallow {
-		if digit != 0 {
-			m.digit(string(digit))
-		}
-		return
+	if digit != 0 {
+		m.digit(string(digit))
 	}
 	b.take(n)
 	b.takePacket()

@@ -1,7 +1,10 @@
 package sip
 
 import (
+	"errors"
 	"flag"
+	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +12,9 @@ import (
 	"testing"
 
 	"lineout/codecs"
+	"lineout/codecs/g711"
+	"lineout/codecs/h264"
+	"lineout/codecs/opus"
 	"lineout/media"
 )
 
@@ -66,16 +72,62 @@ func TestNamesOfSettings(t *testing.T) {
 }
 
 func TestSelectFormats(t *testing.T) {
-	got, unknown := selectFormats([]string{"vp8", "Opus", "g729", "ulaw", "telephone-event", "ulaw", "speex16"}, table(), []string{"ULAW"})
+	got, unknown := selectFormats([]string{"vp8", "Opus", "g729", "ulaw", "telephone-event", "ulaw", "speex16", "cn", "mpv"}, table(), []string{"ULAW"})
 	var names []string
 	for _, f := range got {
 		names = append(names, f.rtpmap)
 	}
-	if want := []string{"VP8/90000", "opus/48000/2", "telephone-event/48000"}; !slices.Equal(names, want) {
+	if want := []string{"VP8/90000", "opus/48000/2", "G729/8000", "telephone-event/8000", "telephone-event/16000", "telephone-event/48000", "SPEEX/16000", "CN/8000"}; !slices.Equal(names, want) {
 		t.Errorf("formats %v, want %v", names, want)
 	}
-	if want := []string{"g729", "speex16"}; !slices.Equal(unknown, want) {
+	if want := []string{"mpv"}; !slices.Equal(unknown, want) {
 		t.Errorf("unknown %v, want %v", unknown, want)
+	}
+}
+
+// An answer to a phone that wants no silence descriptors must not ask for them
+// (RFC 7261 section 3.1); comfort noise is answered if it is set.
+func TestAnswerOfSilence(t *testing.T) {
+	for _, tc := range []struct{ codecs, sdp, want string }{
+		{"g729", "18\na=rtpmap:18 G729/8000\na=fmtp:18 annexb=no", "[{18 G729/8000 annexb=no}]"},
+		{"g729", "18\na=fmtp:18 annexb=yes", "[{18 G729/8000 }]"},
+		{"ulaw", "0 13", "[{0 pcmu/8000 }]"},
+		{"ulaw,cn", "0 13", "[{0 pcmu/8000 } {13 CN/8000 }]"},
+	} {
+		s, err := parseSDP([]byte("c=IN IP4 192.0.2.1\nm=audio 5 RTP/AVP " + tc.sdp))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours, _ := selectFormats(strings.Split(tc.codecs, ","), table())
+		a, ok := agree(&s.media[0], ours, false)
+		if !ok {
+			t.Fatalf("%s: not agreed", tc.sdp)
+		}
+		if got := fmt.Sprint(a.echo(&s.media[0], ours)); got != tc.want {
+			t.Errorf("%s: answered %s, want %s", tc.sdp, got, tc.want)
+		}
+	}
+}
+
+// A library that is missing is named once, with what to install.
+func TestMissingLibraryIsSaid(t *testing.T) {
+	k := codecs.NewTable([]codecs.Codec{g711.CodecPCMA, opus.Codec, h264.Codec}, nil)
+	for _, n := range []media.Codec{"SPEEX/8000", "SPEEX/16000"} {
+		k.Lack(n, errors.New("cannot open libspeex.so.1 (Debian package libspeex1)"))
+	}
+	var out strings.Builder
+	a, err := New(defaults(t), k, slog.New(slog.NewTextHandler(&out, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := out.String()
+	if strings.Count(text, "libspeex1") != 1 || !strings.Contains(text, "codecs=speex16,speex") {
+		t.Errorf("log: %s", text)
+	}
+	for _, f := range a.toStream {
+		if strings.HasPrefix(f.rtpmap, "SPEEX") {
+			t.Errorf("%s is offered", f.rtpmap)
+		}
 	}
 }
 
@@ -122,7 +174,11 @@ func TestAgree(t *testing.T) {
 		{"another number for opus", "m=audio 5 RTP/AVP 96\na=rtpmap:96 OPUS/48000/2", audio, []uint8{96, 111}, "opus", 0, true},
 		{"events on the clock of the audio", "m=audio 5 RTP/AVP 96 97 98\na=rtpmap:96 opus/48000/2\na=rtpmap:97 telephone-event/8000\na=rtpmap:98 telephone-event/48000", audio, []uint8{96, 111}, "opus", 98, true},
 		{"events only on another clock", "m=audio 5 RTP/AVP 111 101\na=rtpmap:111 opus/48000/2\na=rtpmap:101 telephone-event/8000", audio, []uint8{111}, "opus", 101, true},
-		{"nothing in common", "m=audio 5 RTP/AVP 18 101\na=rtpmap:18 G729/8000\na=rtpmap:101 telephone-event/8000", audio, nil, "", 0, true},
+		{"static G.729", "m=audio 5 RTP/AVP 18", audio, []uint8{18}, "G729", 0, true},
+		{"Speex by its clock", "m=audio 5 RTP/AVP 110 111 102\na=rtpmap:110 speex/16000\na=rtpmap:111 speex/8000\na=rtpmap:102 telephone-event/16000", audio, []uint8{110, 111, 98, 97}, "SPEEX/16000", 102, true},
+		{"Speex of 32 kHz is not taken", "m=audio 5 RTP/AVP 110\na=rtpmap:110 speex/32000", audio, nil, "", 0, true},
+		{"comfort noise is no codec", "m=audio 5 RTP/AVP 13 0\na=rtpmap:13 CN/8000", audio, []uint8{0}, "PCMU", 0, true},
+		{"nothing in common", "m=audio 5 RTP/AVP 15 101\na=rtpmap:15 G728/8000\na=rtpmap:101 telephone-event/8000", audio, nil, "", 0, true},
 		{"opus mono is not opus", "m=audio 5 RTP/AVP 96\na=rtpmap:96 opus/48000", audio, nil, "", 0, true},
 		{"H.264 mode 0 alone", "m=video 5 RTP/AVP 99\na=rtpmap:99 H264/90000\na=fmtp:99 profile-level-id=42e01f", video, []uint8{99, 112, 113}, "H264", 0, true},
 		{"an rtpmap for a static number", "m=audio 5 RTP/AVP 8\na=rtpmap:8 pcma/8000/1", audio, []uint8{8}, "PCMA", 0, true},

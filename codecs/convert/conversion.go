@@ -75,8 +75,12 @@ func assemble(dec decoder, enc encoder) (*conversion, error) {
 	return c, nil
 }
 
-// Close implements codecs.Conversion. There is nothing to free.
-func (c *conversion) Close() error { return nil }
+// Close implements codecs.Conversion.
+func (c *conversion) Close() error {
+	free(c.dec)
+	free(c.enc)
+	return nil
+}
 
 // Convert implements codecs.Conversion. A packet that cannot be decoded is
 // concealed; only an encoder that fails ends the conversion.
@@ -144,18 +148,13 @@ func (c *conversion) reset() {
 	}
 }
 
-// fill puts n samples in front of packet. A hole of at most blockMax is given
-// to the decoder in one piece, so that it can also use what packet says about
-// the one before it; of a longer one it conceals the beginning.
+// fill puts n samples in front of packet, in pieces of at most blockMax. With
+// the last one the decoder can also use what packet says about the one before it.
 func (c *conversion) fill(f *media.Frame, packet []byte, n int, loss bool, emit func(*media.Frame)) error {
-	for first := true; n > 0; first = false {
+	for n > 0 {
 		k := min(n, count(blockMax, c.dec.rate()))
 		c.reset()
-		if first {
-			c.dec.conceal(c.pcm, k, packet, loss && k == n)
-		} else {
-			silence(c.pcm, k)
-		}
+		c.dec.conceal(c.pcm, k, packet, loss && k == n)
 		if err := c.feed(f, c.pcm, emit); err != nil {
 			return err
 		}

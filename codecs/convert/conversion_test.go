@@ -19,11 +19,12 @@ import (
 // output is continuous but for flagged jumps, and never drifts from the input.
 func TestOutputTimeline(t *testing.T) {
 	sources := map[media.Codec][]*media.Frame{}
-	for _, c := range All() {
+	all := every(t)
+	for _, c := range every(t) {
 		sources[c.From] = source(t, c.From, 100*ms, 0, time.Second)
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		c := rapid.SampledFrom(All()).Draw(t, "conversion")
+		c := rapid.SampledFrom(all).Draw(t, "conversion")
 		conv, err := c.New(nil, codecs.Options{})
 		if err != nil {
 			t.Fatal(err)
@@ -249,7 +250,7 @@ func toInt(f []float32) []int16 {
 }
 
 func TestOptionsAreRefused(t *testing.T) {
-	for _, c := range All() {
+	for _, c := range every(t) {
 		if c.To != aac.Name {
 			continue
 		}
@@ -257,10 +258,10 @@ func TestOptionsAreRefused(t *testing.T) {
 			t.Errorf("%s to AAC at 12345 Hz was accepted", c.From)
 		}
 	}
-	if _, err := newConversion("nothing", aac.Name, codecs.Options{}); err == nil {
+	if _, err := kit(nil).conversion("nothing", aac.Name, codecs.Options{}); err == nil {
 		t.Error("a conversion from nothing was made")
 	}
-	if _, err := newConversion(opus.Name, "nothing", codecs.Options{}); err == nil {
+	if _, err := kit(nil).conversion(opus.Name, "nothing", codecs.Options{}); err == nil {
 		t.Error("a conversion to nothing was made")
 	}
 }
@@ -273,7 +274,7 @@ func FuzzConvert(f *testing.F) {
 	f.Add(1, make([]byte, 160), []byte{}, int64(11*time.Second), true)
 	f.Add(5, make([]byte, 3000), []byte{0x08, 0x00}, int64(-time.Second), true)
 	f.Fuzz(func(t *testing.T, which int, a, b []byte, step int64, gap bool) {
-		all := All()
+		all := every(t)
 		c := all[int(uint(which)%uint(len(all)))]
 		conv, err := c.New(nil, codecs.Options{})
 		if err != nil {
@@ -307,7 +308,7 @@ func FuzzConvert(f *testing.F) {
 }
 
 func BenchmarkConvert20ms(b *testing.B) {
-	for _, c := range All() {
+	for _, c := range every(b) {
 		b.Run(fmt.Sprintf("%s-%s", c.From, c.To), func(b *testing.B) {
 			frames := coded(b, c.From, voice(rates[c.From], 2*time.Second), 0)
 			conv := newTest(b, c.From, c.To, codecs.Options{})
@@ -328,7 +329,7 @@ func BenchmarkConvert20ms(b *testing.B) {
 
 // BenchmarkNew shows what a conversion holds in memory.
 func BenchmarkNew(b *testing.B) {
-	for _, c := range All() {
+	for _, c := range every(b) {
 		b.Run(fmt.Sprintf("%s-%s", c.From, c.To), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -18,24 +18,26 @@ import (
 	"lineout/media"
 )
 
-// All lists the conversions, best first for each target.
-func All() []codecs.Converter {
+// All lists the conversions, best first for each target: between the codecs
+// decoded and encoded here, and from and to those of the coders.
+func All(coders ...codecs.Coder) []codecs.Converter {
+	from := []media.Codec{opus.Name, g722.Name}
+	to := []target{{aac.Name, aac.SampleRate, 1}, {opus.Name, opus.ClockRate, 2}, {g711.PCMA, g711.SampleRate, 1}, {g711.PCMU, g711.SampleRate, 1}}
+	for _, c := range coders {
+		from = append(from, c.Codec.Name())
+		to = append(to, target{c.Codec.Name(), c.Codec.ClockRate(), 1})
+	}
+	from = append(from, g711.PCMA, g711.PCMU)
 	var all []codecs.Converter
-	for _, to := range []struct {
-		codec           media.Codec
-		clock, channels int
-		from            []media.Codec
-	}{
-		{aac.Name, aac.SampleRate, 1, []media.Codec{opus.Name, g722.Name, g711.PCMA, g711.PCMU}},
-		{opus.Name, opus.ClockRate, 2, []media.Codec{g722.Name, g711.PCMA, g711.PCMU, opus.Name}},
-		{g711.PCMA, g711.SampleRate, 1, []media.Codec{opus.Name, g722.Name, g711.PCMU}},
-		{g711.PCMU, g711.SampleRate, 1, []media.Codec{opus.Name, g722.Name, g711.PCMA}},
-	} {
-		for _, from := range to.from {
+	for _, t := range to {
+		for _, f := range from {
+			if f == t.codec && f != opus.Name { // to itself: see codecs.Rules
+				continue
+			}
 			all = append(all, codecs.Converter{
-				From: from, To: to.codec, ClockRate: to.clock, Channels: to.channels,
+				From: f, To: t.codec, ClockRate: t.clock, Channels: t.channels,
 				New: func(_ *media.Track, o codecs.Options) (codecs.Conversion, error) {
-					return newConversion(from, to.codec, o)
+					return kit(coders).conversion(f, t.codec, o)
 				},
 			})
 		}
@@ -43,32 +45,73 @@ func All() []codecs.Converter {
 	return all
 }
 
-// sourceRate is the rate in Hz at which a codec's sound is taken.
-func sourceRate(from, to media.Codec) int {
-	switch {
-	case from == g722.Name:
-		return g722.SampleRate
-	case from != opus.Name:
-		return g711.SampleRate
-	case to == g711.PCMA || to == g711.PCMU:
-		return g711.SampleRate // Opus decodes to any of its rates by itself
-	}
-	return opus.ClockRate
+// target is what a conversion makes.
+type target struct {
+	codec           media.Codec
+	clock, channels int
 }
 
-func newConversion(from, to media.Codec, o codecs.Options) (*conversion, error) {
-	rate := sourceRate(from, to)
-	enc, err := newEncoder(to, rate, o)
-	if err != nil {
-		return nil, fmt.Errorf("making a conversion from %s to %s: %w", from, to, err)
+// kit makes decoders and encoders: its own, and those of coders.
+type kit []codecs.Coder
+
+func (k kit) coder(c media.Codec) *codecs.Coder {
+	for i := range k {
+		if k[i].Codec.Name() == c {
+			return &k[i]
+		}
 	}
-	dec, err := newDecoder(from, rate, enc.channels())
-	if err != nil {
-		return nil, fmt.Errorf("making a conversion from %s to %s: %w", from, to, err)
+	return nil
+}
+
+// sourceRate is the rate in Hz at which a codec's sound is taken.
+func (k kit) sourceRate(from, to media.Codec) int {
+	if c := k.coder(from); c != nil {
+		return c.SampleRate
 	}
-	c, err := assemble(dec, enc)
+	switch from {
+	case g722.Name:
+		return g722.SampleRate
+	case opus.Name: // decodes to any of its rates by itself
+		if c := k.coder(to); c != nil {
+			return c.SampleRate
+		}
+		if to != g711.PCMA && to != g711.PCMU {
+			return opus.ClockRate
+		}
+	}
+	return g711.SampleRate
+}
+
+func (k kit) conversion(from, to media.Codec, o codecs.Options) (*conversion, error) {
+	c, err := k.assemble(from, to, o)
 	if err != nil {
 		return nil, fmt.Errorf("making a conversion from %s to %s: %w", from, to, err)
 	}
 	return c, nil
+}
+
+func (k kit) assemble(from, to media.Codec, o codecs.Options) (*conversion, error) {
+	rate := k.sourceRate(from, to)
+	enc, err := k.encoder(to, rate, o)
+	if err != nil {
+		return nil, err
+	}
+	dec, err := k.decoder(from, rate, enc.channels())
+	if err != nil {
+		free(enc)
+		return nil, err
+	}
+	c, err := assemble(dec, enc)
+	if err != nil {
+		free(enc)
+		free(dec)
+	}
+	return c, err
+}
+
+// free gives back what a decoder or encoder holds outside of Go's memory.
+func free(coder any) {
+	if c, ok := coder.(interface{ close() }); ok {
+		c.close()
+	}
 }

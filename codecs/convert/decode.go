@@ -24,11 +24,16 @@ type decoder interface {
 	// decode appends exactly samples(packet) to each plane, and nothing if it fails.
 	decode(planes [][]float32, packet []byte) error
 	// conceal appends exactly n samples to each plane for what is missing
-	// before next. loss says that packets were lost; otherwise the sender was silent.
+	// before next; of a long hole it is asked for one piece after the other.
+	// loss says that packets were lost and that this piece ends where next
+	// begins; otherwise the sender was silent.
 	conceal(planes [][]float32, n int, next []byte, loss bool)
 }
 
-func newDecoder(c media.Codec, rate, channels int) (decoder, error) {
+func (k kit) decoder(c media.Codec, rate, channels int) (decoder, error) {
+	if o := k.coder(c); o != nil {
+		return newLibraryDecoder(o)
+	}
 	switch c {
 	case g711.PCMU:
 		return newG711Decoder(g711.DecodePCMU), nil
@@ -129,6 +134,7 @@ type opusDecoder struct {
 	d      opus.Decoder
 	hz, ch int
 	pcm    []float32 // one packet, interleaved
+	faked  int       // samples invented since the last packet
 }
 
 func newOpusDecoder(rate, channels int) (*opusDecoder, error) {
@@ -155,6 +161,7 @@ func (d *opusDecoder) decode(planes [][]float32, packet []byte) error {
 		return fmt.Errorf("an Opus packet gave %d samples instead of %d", n, want)
 	}
 	resample.Deinterleave(planes, d.pcm[:n*d.ch])
+	d.faked = 0
 	return nil
 }
 
@@ -169,10 +176,11 @@ func (d *opusDecoder) conceal(planes [][]float32, n int, next []byte, loss bool)
 			copied = k
 		}
 	}
-	invent := min(n-copied, count(concealMax, d.hz))
+	invent := min(n-copied, count(concealMax, d.hz)-d.faked)
 	for done := 0; done < invent; {
 		done += d.invent(planes, invent-done)
 	}
+	d.faked += invent
 	if rest := n - copied - invent; rest > 0 {
 		fadeOut(planes, min(invent, d.hz/100))
 		silence(planes, rest)

@@ -26,7 +26,10 @@ type encoder interface {
 	encode(planes [][]float32) ([]byte, error)
 }
 
-func newEncoder(c media.Codec, sourceRate int, o codecs.Options) (encoder, error) {
+func (k kit) encoder(c media.Codec, sourceRate int, o codecs.Options) (encoder, error) {
+	if l := k.coder(c); l != nil {
+		return newLibraryEncoder(l)
+	}
 	switch c {
 	case aac.Name:
 		return newAACEncoder(o)

@@ -18,15 +18,17 @@ import (
 	"lineout/codecs/aac"
 	"lineout/codecs/g711"
 	"lineout/codecs/g722"
+	"lineout/codecs/g729"
 	"lineout/codecs/opus"
 	"lineout/codecs/resample"
+	"lineout/codecs/speex"
 	"lineout/media"
 )
 
 // newTest returns a conversion of the public list.
 func newTest(t testing.TB, from, to media.Codec, o codecs.Options) codecs.Conversion {
 	t.Helper()
-	for _, c := range All() {
+	for _, c := range every(t) {
 		if c.From == from && c.To == to {
 			conv, err := c.New(nil, o)
 			if err != nil {
@@ -72,7 +74,7 @@ func onset(pcm []float32, rate int) time.Duration {
 }
 
 // rates are those at which sounds are made for each codec.
-var rates = map[media.Codec]int{g711.PCMA: 8000, g711.PCMU: 8000, g722.Name: 16000, opus.Name: 48000}
+var rates = map[media.Codec]int{g711.PCMA: 8000, g711.PCMU: 8000, g722.Name: 16000, opus.Name: 48000, speex.Narrow: 8000, speex.Wide: 16000, g729.Name: 8000}
 
 // source makes the frames of a beep in a codec, the first one at start.
 func source(t testing.TB, c media.Codec, at, start, length time.Duration) []*media.Frame {
@@ -86,6 +88,14 @@ func coded(t testing.TB, c media.Codec, pcm []float32, start time.Duration) []*m
 	rate := rates[c]
 	enc722 := g722.NewEncoder()
 	var enc opus.Encoder
+	var other codecs.SoundEncoder
+	if k := kit(coders(t)).coder(c); k != nil {
+		var err error
+		if other, err = k.NewEncoder(); err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close()
+	}
 	if c == opus.Name {
 		var err error
 		enc, err = opus.NewEncoder(opus.EncoderConfig{SampleRate: rate, Channels: 1, Bitrate: 32000, PacketLoss: 20})
@@ -104,6 +114,11 @@ func coded(t testing.TB, c media.Codec, pcm []float32, start time.Duration) []*m
 				t.Fatal(err)
 			}
 			p = p[:n]
+		case speex.Narrow, speex.Wide, g729.Name:
+			var err error
+			if p, err = other.Encode(nil, resample.ToInt(nil, pcm[i:i+rate/50])); err != nil {
+				t.Fatal(err)
+			}
 		case g722.Name:
 			p = enc722.Encode(nil, resample.ToInt(nil, pcm[i:i+rate/50]))
 		case g711.PCMU:
@@ -138,6 +153,8 @@ func heard(t testing.TB, c media.Codec, frames []*media.Frame) (pcm []float32, r
 	switch c {
 	case aac.Name:
 		return heardAAC(t, frames, 1)
+	case speex.Narrow, speex.Wide, g729.Name:
+		return heardElsewhere(t, c, frames)
 	case opus.Name:
 		d, err := pionopus.NewDecoderWithOutput(48000, 1)
 		if err != nil {
@@ -200,7 +217,10 @@ func heardAAC(t testing.TB, frames []*media.Frame, channels int) ([]float32, int
 
 // A sound must be heard after the conversion when it was heard before.
 func TestBeepKeepsItsTime(t *testing.T) {
-	for _, c := range All() {
+	for _, c := range every(t) {
+		if c.To == g729.Name {
+			continue // see TestVoiceKeepsItsTime
+		}
 		for _, o := range []codecs.Options{{}, {SampleRate: 44100, Channels: 2}} {
 			if o.SampleRate != 0 && c.To != aac.Name {
 				continue
@@ -229,7 +249,15 @@ func TestBeepKeepsItsTime(t *testing.T) {
 // The beep stays in place when packets before it were lost, and after a hole
 // that is too long to fill.
 func TestBeepAfterHoles(t *testing.T) {
-	for _, c := range All() {
+	onsets := map[media.Codec]time.Duration{}
+	for c, rate := range rates {
+		before, _ := heard(t, c, source(t, c, 505*ms, 0, time.Second))
+		onsets[c] = onset(before, rate)
+	}
+	for _, c := range every(t) {
+		if k := kit(coders(t)); k.coder(c.To) != nil || k.coder(c.From) != nil && c.To == aac.Name {
+			continue // see TestVoiceKeepsItsTime; holes of these sources are shown with quicker targets
+		}
 		for _, tc := range []struct {
 			name  string
 			drop  func(i int) bool
@@ -242,8 +270,7 @@ func TestBeepAfterHoles(t *testing.T) {
 			{"a hole of an hour", func(i int) bool { return false }, time.Hour},
 		} {
 			in := source(t, c.From, 505*ms, 0, time.Second)
-			before, rate := heard(t, c.From, in)
-			want := onset(before, rate) + tc.later
+			want := onsets[c.From] + tc.later
 			var sent []*media.Frame
 			for i, f := range in {
 				if f.Gap = i > 0 && tc.drop(i-1); i >= 20 {
@@ -327,7 +354,7 @@ func peak(pcm []float32) float32 {
 
 // The conversions as a server's table sees them.
 func TestPlan(t *testing.T) {
-	table := codecs.NewTable(nil, All())
+	table := codecs.NewTable(nil, every(t))
 	for _, tc := range []struct {
 		have    media.Codec
 		accepts []media.Codec
