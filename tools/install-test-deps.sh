@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests need besides Go, on Debian: a C compiler (for the race
 # detector only, the server is built without), soft phone, SIP registrar, SIP load tester,
-# RTMP server, ffmpeg, GStreamer, Chromium, and from npm the players in test/package.json.
+# RTMP server, ffmpeg, GStreamer, Chromium, libraries of optional codecs, and from npm the players in test/package.json.
 # Does nothing, quickly, when all of it is there. No service is started or
 # enabled: the tests start their own programs on free ports.
 set -eu
