@@ -15,6 +15,10 @@ import (
 // handleOffer answers a re-INVITE or UPDATE: hold, resume, a new address,
 // video that comes or goes.
 func (d *dialog) handleOffer(req *sipmsg.Request, tx *sipmsg.ServerTx) {
+	if d.tooShort(req) {
+		d.a.respond(req, tx, 422, "Session Interval Too Small", sipmsg.NewHeader("Min-SE", strconv.Itoa(int(d.a.cfg.MinSession/time.Second))))
+		return
+	}
 	invite := req.Method == sipmsg.INVITE
 	end := func() {}
 	if invite || len(req.Body()) > 0 { // an UPDATE without an offer only refreshes
@@ -75,6 +79,12 @@ func (d *dialog) acceptOffer(req *sipmsg.Request) (*sipmsg.Response, error) {
 	res.AppendHeader(&sipmsg.ContactHeader{Address: d.head.contact})
 	d.mu.Unlock()
 	res.AppendHeader(sipmsg.NewHeader("Allow", allowed))
+	if s := d.a.supported(); s != "" {
+		res.AppendHeader(sipmsg.NewHeader("Supported", s))
+	}
+	for _, h := range d.timeAsked(req) {
+		res.AppendHeader(h)
+	}
 	res.AppendHeader(sipmsg.NewHeader("Server", d.a.name))
 	setBody(res, "application/sdp", answer)
 	return res, nil

@@ -41,6 +41,8 @@ type Config struct {
 	RingingTimeout  time.Duration `setting:"sip_ringing_timeout" default:"180s" unit:"s" doc:"cancel a call that is not answered in this time"`
 	ResponseTimeout time.Duration `setting:"sip_response_timeout" default:"32s" unit:"s" doc:"give up a call whose INVITE is not answered by anything in this time"`
 	RegisterExpires time.Duration `setting:"sip_register_expires" default:"300s" unit:"s" doc:"lifetime asked for a registration"`
+	SessionExpires  time.Duration `setting:"sip_session_expires" default:"1800s" unit:"s" doc:"session timer asked for in calls: a call nobody refreshes for so long is taken to be dead; 0 means none"`
+	MinSession      time.Duration `setting:"sip_session_min_expires" default:"90s" unit:"s" doc:"shortest session timer the other side may ask for"`
 	LatchWindow     time.Duration `setting:"rtp_latch_window" default:"10s" unit:"s" doc:"how long after an answer media from another address than announced may be accepted instead, for peers behind NAT"`
 }
 
@@ -94,6 +96,9 @@ func (c *Config) Validate() error {
 	}
 	if c.RegisterExpires < 10*time.Second {
 		add("sip_register_expires: want at least 10s, got %v", c.RegisterExpires)
+	}
+	if c.MinSession < time.Second || c.SessionExpires != 0 && c.SessionExpires < c.MinSession {
+		add("sip_session_expires and sip_session_min_expires: want at least 1s for the second and more for the first, or 0, got %v and %v", c.SessionExpires, c.MinSession)
 	}
 	if c.LatchWindow < 0 {
 		add("rtp_latch_window: want 0 or more, got %v", c.LatchWindow)

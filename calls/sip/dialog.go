@@ -66,6 +66,9 @@ type dialog struct {
 	told      [100]bool // provisional codes, less 100, that were told
 	early     bool
 	update    bool // the peer lists UPDATE
+	timer     sessionTimer
+	session   time.Duration // interval to ask for
+	minSE     time.Duration
 	work      sync.WaitGroup
 }
 
@@ -79,7 +82,8 @@ func (a *Agent) newDialog(r leg.Request, p *party) *dialog {
 		accepted: make(chan *sipmsg.Response, 8),
 		done:     make(chan struct{}),
 	}
-	d.head.callID, d.head.userAgent = r.CallID, a.name
+	d.head.callID, d.head.userAgent, d.head.supported = r.CallID, a.name, a.supported()
+	d.session, d.minSE = a.cfg.SessionExpires, a.cfg.MinSession
 	d.head.from = sipmsg.FromHeader{DisplayName: p.name, Address: p.from}
 	d.head.from.Params.Add("tag", sipmsg.GenerateTagN(16))
 	d.head.to = sipmsg.ToHeader{Address: p.target}
@@ -215,6 +219,9 @@ func (d *dialog) inDialog(method sipmsg.RequestMethod, contentType, body string,
 	}
 	d.head.cseq++
 	req := d.head.request(method, d.target)
+	if method == sipmsg.INVITE || method == sipmsg.UPDATE {
+		d.timed(req)
+	}
 	next := d.next
 	d.mu.Unlock()
 	for _, h := range extra {

@@ -129,6 +129,7 @@ func (d *dialog) invite() (*sipmsg.Response, leg.Cause) {
 			d.head.cseq++
 		}
 		req := d.head.request(sipmsg.INVITE, d.target)
+		d.timed(req)
 		setBody(req, "application/sdp", d.local.describe())
 		next := d.next
 		d.mu.Unlock()
@@ -146,6 +147,9 @@ func (d *dialog) invite() (*sipmsg.Response, leg.Cause) {
 		}
 		if challenged(res) && attempt < 2 && d.party.pass != "" && !d.hungUp() {
 			challenge = res
+			continue
+		}
+		if res.StatusCode == 422 && attempt < 4 && !d.hungUp() && d.tooSmall(res) {
 			continue
 		}
 		return nil, d.rejected(res)

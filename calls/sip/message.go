@@ -12,6 +12,14 @@ import (
 
 const allowed = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, NOTIFY, MESSAGE"
 
+// supported are the extensions we know.
+func (a *Agent) supported() string {
+	if a.cfg.SessionExpires == 0 {
+		return ""
+	}
+	return "timer"
+}
+
 // headers is what every request of ours carries.
 type headers struct {
 	callID    string
@@ -21,6 +29,7 @@ type headers struct {
 	contact   sipmsg.Uri
 	routes    []string // Route values, topmost first
 	userAgent string
+	supported string // of INVITE and UPDATE, "" for none
 	viaHost   string
 	viaPort   int
 }
@@ -47,6 +56,9 @@ func (h *headers) request(method sipmsg.RequestMethod, uri sipmsg.Uri) *sipmsg.R
 	if method != sipmsg.CANCEL && method != sipmsg.BYE && method != sipmsg.ACK {
 		req.AppendHeader(&sipmsg.ContactHeader{Address: h.contact})
 		req.AppendHeader(sipmsg.NewHeader("Allow", allowed))
+	}
+	if h.supported != "" && (method == sipmsg.INVITE || method == sipmsg.UPDATE) {
+		req.AppendHeader(sipmsg.NewHeader("Supported", h.supported))
 	}
 	req.AppendHeader(sipmsg.NewHeader("User-Agent", h.userAgent))
 	return req

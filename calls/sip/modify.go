@@ -94,8 +94,14 @@ func (d *dialog) reinvite(ctx context.Context, body string) (*sipmsg.Response, e
 	if err == nil && challenged(res) && d.party.pass != "" {
 		res, err = d.sendReinvite(ctx, body, res)
 	}
+	if err == nil && res.StatusCode == 422 && d.tooSmall(res) {
+		res, err = d.sendReinvite(ctx, body, nil)
+	}
 	if err == nil {
 		d.judge(res)
+		if res.IsSuccess() {
+			d.timeGranted(res)
+		}
 	}
 	return res, err
 }

@@ -24,8 +24,8 @@ const (
 	timerH  = 64 * timerT1
 )
 
-// watchEvery is how often a call is checked for missing RTP.
-const watchEvery = time.Second
+// watchEvery is how often a call is checked for missing RTP and its session timer.
+const watchEvery = 250 * time.Millisecond
 
 // errNoCodec says that offer and answer have no codec in common.
 var errNoCodec = errors.New("no common codec")
@@ -37,6 +37,7 @@ func (d *dialog) talk(ctx context.Context, res *sipmsg.Response) leg.Cause {
 	}
 	defer d.a.befriend(d.next.Addr())()
 	d.meet(res)
+	d.timeGranted(res)
 	d.ack(res)
 	if d.hungUp() { // CANCEL and 200 crossed
 		d.bye(d.hangCause)
@@ -76,6 +77,10 @@ func (d *dialog) stay(ctx context.Context) leg.Cause {
 				forks[tag] = true
 			}
 		case now := <-watch.C:
+			if c, expired := d.checkTimer(now); expired {
+				d.bye(c)
+				return c
+			}
 			if limit := d.a.activity; limit > 0 && d.media.idle(now) > limit {
 				c := leg.Cause{Kind: leg.RTPActivity, Code: 200, Local: true, Text: fmt.Sprintf("no RTP came for %v (rtp_activity_detecting)", limit)}
 				d.bye(c)
