@@ -220,10 +220,18 @@ func (c *call) handle(e leg.Event) bool {
 		c.finish(to, e)
 		return true
 	}
+	if e.Type == leg.EarlyMedia && c.m.d.EarlyMedia && !hanging {
+		if err := c.startTap(e.Media); err != nil {
+			c.log.Info("early media cannot be used", "err", err)
+		}
+	}
 	if !ok {
 		return false
 	}
 	if e.Type == leg.Answered && !hanging {
+		if c.tap != nil {
+			c.tap.mediaChanged() // the answer may differ from the early description
+		}
 		if err := c.startTap(e.Media); err != nil {
 			c.end(leg.Cause{Local: true, Kind: leg.NoCommonCodecs, Text: err.Error()})
 		}

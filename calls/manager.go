@@ -31,6 +31,8 @@ type Deps struct {
 	// Observe is told of every change of a call, in order per call. It must not
 	// block. Nil: nobody listens.
 	Observe func(Info)
+	// EarlyMedia puts what comes before the answer into the call's stream (S3-9).
+	EarlyMedia bool
 	// NodeID names this server in notifications.
 	NodeID string
 	Log    *slog.Logger

@@ -108,7 +108,7 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 	}
 	s.hooks = hooks.New(settings.Hooks, s.host(), log)
 	s.calls = calls.NewManager(calls.Deps{Dialer: s.agent, Streams: s.hub, Codecs: table, RTPIn: settings.RTPIn,
-		CheckPush: s.checkPush, StartPush: s.startPush, Observe: s.hooks.Notify, Log: log})
+		CheckPush: s.checkPush, StartPush: s.startPush, EarlyMedia: settings.SIP.EarlyMedia, Observe: s.hooks.Notify, Log: log})
 	s.sockets = ws.New(settings.WS, ws.Deps{Stream: s.hub.Get, Play: s.play, Log: log})
 	if s.api, err = rest.New(settings.REST, rest.Deps{Calls: s.calls, Streams: s.hub, Viewers: s.viewers,
 		RecordName: s.recorder.RecordName, Outputs: s.outputs, Log: log}); err != nil {

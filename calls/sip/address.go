@@ -33,6 +33,8 @@ type party struct {
 	domain string
 	host   string // next hop
 	port   int    // 0 = SRV, then 5060
+	// proxied says that the next hop is an outbound proxy, for any callee.
+	proxied bool
 }
 
 // newParty checks a request. Errors carry fault.BadRequest, or fault.Internal
@@ -99,6 +101,7 @@ func (p *party) route(r leg.Request, c *Config) error {
 	}
 	p.domain, p.host = host, host
 	if proxy != "" {
+		p.proxied = true
 		if p.host, domainPort, err = splitHost(proxy); err != nil {
 			return fault.New(fault.BadRequest, "SIP outbound proxy: %w", err)
 		}

@@ -267,7 +267,7 @@ func FuzzRequest(f *testing.F) {
 		req := d.head.request(sipmsg.INVITE, d.target)
 		req.SetBody(nil)
 		text := req.String()
-		if n := strings.Count(text, "\n"); n != 12 || strings.Count(text, "\r\n") != n || strings.Count(text, "\r") != n {
+		if n := strings.Count(text, "\n"); n != 13 || strings.Count(text, "\r\n") != n || strings.Count(text, "\r") != n {
 			t.Fatalf("%d lines in\n%q", n, text)
 		}
 		m, err := sipmsg.ParseMessage([]byte(text))

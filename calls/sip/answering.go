@@ -79,9 +79,7 @@ func (d *dialog) acceptOffer(req *sipmsg.Request) (*sipmsg.Response, error) {
 	res.AppendHeader(&sipmsg.ContactHeader{Address: d.head.contact})
 	d.mu.Unlock()
 	res.AppendHeader(sipmsg.NewHeader("Allow", allowed))
-	if s := d.a.supported(); s != "" {
-		res.AppendHeader(sipmsg.NewHeader("Supported", s))
-	}
+	res.AppendHeader(sipmsg.NewHeader("Supported", d.a.supported()))
 	for _, h := range d.timeAsked(req) {
 		res.AppendHeader(h)
 	}
@@ -107,6 +105,9 @@ func (d *dialog) retarget(contact sipmsg.Header, source string) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if !d.answered {
+		return // the answer names the target
+	}
 	if len(d.head.routes) > 0 { // the next hop stays the first route
 		d.target = uriOf(h.Address)
 		return

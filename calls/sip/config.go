@@ -41,6 +41,8 @@ type Config struct {
 	RingingTimeout  time.Duration `setting:"sip_ringing_timeout" default:"180s" unit:"s" doc:"cancel a call that is not answered in this time"`
 	ResponseTimeout time.Duration `setting:"sip_response_timeout" default:"32s" unit:"s" doc:"give up a call whose INVITE is not answered by anything in this time"`
 	RegisterExpires time.Duration `setting:"sip_register_expires" default:"300s" unit:"s" doc:"lifetime asked for a registration"`
+	EarlyMedia      bool          `setting:"sip_early_media" default:"false" doc:"put what comes before the answer (183: ringing tones, announcements) into the call's stream; else it begins with the answer"`
+	Redirects       int           `setting:"sip_redirects" default:"3" min:"0" max:"5" doc:"how many other addresses a call tries that is redirected (3xx); through the call's outbound proxy if it has one, else directly and without its password; 0 means none"`
 	SessionExpires  time.Duration `setting:"sip_session_expires" default:"1800s" unit:"s" doc:"session timer asked for in calls: a call nobody refreshes for so long is taken to be dead; 0 means none"`
 	MinSession      time.Duration `setting:"sip_session_min_expires" default:"90s" unit:"s" doc:"shortest session timer the other side may ask for"`
 	LatchWindow     time.Duration `setting:"rtp_latch_window" default:"10s" unit:"s" doc:"how long after an answer media from another address than announced may be accepted instead, for peers behind NAT"`
@@ -96,6 +98,9 @@ func (c *Config) Validate() error {
 	}
 	if c.RegisterExpires < 10*time.Second {
 		add("sip_register_expires: want at least 10s, got %v", c.RegisterExpires)
+	}
+	if c.Redirects < 0 || c.Redirects > 5 {
+		add("sip_redirects: want 0 to 5, got %d", c.Redirects)
 	}
 	if c.MinSession < time.Second || c.SessionExpires != 0 && c.SessionExpires < c.MinSession {
 		add("sip_session_expires and sip_session_min_expires: want at least 1s for the second and more for the first, or 0, got %v and %v", c.SessionExpires, c.MinSession)

@@ -63,13 +63,20 @@ type dialog struct {
 	ackEnds   func()        // ends the peer's turn
 	lateOffer bool          // our 200 to it carried the offer
 	heldBy    holder
-	told      [100]bool // provisional codes, less 100, that were told
-	early     bool
-	update    bool // the peer lists UPDATE
+	told      [100]bool          // provisional codes, less 100, that were told
+	began     bool               // early media has begun
+	earlyTag  string             // whose description it is
+	branches  map[string]*branch // by To tag
+	update    bool               // the peer lists UPDATE
 	timer     sessionTimer
 	session   time.Duration // interval to ask for
 	minSE     time.Duration
 	work      sync.WaitGroup
+
+	// Of run's goroutine only.
+	moved   redirection
+	foreign bool // a redirection led to another server than the account's
+	friends []func()
 }
 
 func (a *Agent) newDialog(r leg.Request, p *party) *dialog {
@@ -81,6 +88,7 @@ func (a *Agent) newDialog(r leg.Request, p *party) *dialog {
 		ended:    make(chan leg.Cause, 1),
 		accepted: make(chan *sipmsg.Response, 8),
 		done:     make(chan struct{}),
+		branches: map[string]*branch{},
 	}
 	d.head.callID, d.head.userAgent, d.head.supported = r.CallID, a.name, a.supported()
 	d.session, d.minSE = a.cfg.SessionExpires, a.cfg.MinSession

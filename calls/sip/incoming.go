@@ -86,18 +86,36 @@ func (a *Agent) stray(res *sipmsg.Response) {
 func (d *dialog) matches(req *sipmsg.Request) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.answered && tagOf(req.To().Params) == tagOf(d.head.from.Params) && tagOf(req.From().Params) == d.remoteTag
+	if tagOf(req.To().Params) != tagOf(d.head.from.Params) {
+		return false
+	}
+	tag := tagOf(req.From().Params)
+	if !d.answered { // RFC 3311: UPDATE before the answer
+		return d.branches[tag] != nil && (req.Method == sipmsg.UPDATE || req.Method == sipmsg.INFO || req.Method == sipmsg.OPTIONS)
+	}
+	return tag == d.remoteTag
+}
+
+// inOrder checks and notes the CSeq of a request of the peer (RFC 3261 section
+// 12.2.2).
+func (d *dialog) inOrder(req *sipmsg.Request) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	last := &d.remoteSeq
+	if b := d.branches[tagOf(req.From().Params)]; b != nil && !d.answered {
+		last = &b.remoteSeq
+	}
+	n := req.CSeq().SeqNo
+	if *last != 0 && n < *last {
+		return false
+	}
+	*last = n
+	return true
 }
 
 // handle answers a request of the peer within the dialog.
 func (d *dialog) handle(req *sipmsg.Request, tx *sipmsg.ServerTx) {
-	d.mu.Lock()
-	late := d.remoteSeq != 0 && req.CSeq().SeqNo < d.remoteSeq
-	if !late {
-		d.remoteSeq = req.CSeq().SeqNo
-	}
-	d.mu.Unlock()
-	if late {
+	if !d.inOrder(req) {
 		d.a.respond(req, tx, 500, "CSeq Out Of Order")
 		return
 	}

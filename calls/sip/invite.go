@@ -47,6 +47,9 @@ func (d *dialog) run(ctx context.Context) {
 	d.media.close(d.a.ports)
 	d.work.Wait()
 	d.a.forget(d)
+	for _, leave := range d.friends {
+		leave()
+	}
 	d.log.Debug("SIP call ended", "code", cause.Code, "cause", cause.Text, "local", cause.Local) // the call says it aloud
 	d.emit(leg.Event{Type: leg.Ended, Code: cause.Code, Text: cause.Text, Cause: cause})
 }
@@ -145,14 +148,21 @@ func (d *dialog) invite() (*sipmsg.Response, leg.Cause) {
 		if res == nil || res.IsSuccess() {
 			return res, cause
 		}
-		if challenged(res) && attempt < 2 && d.party.pass != "" && !d.hungUp() {
+		if challenged(res) && attempt < 2 && d.party.pass != "" && !d.foreign && !d.hungUp() {
 			challenge = res
 			continue
 		}
 		if res.StatusCode == 422 && attempt < 4 && !d.hungUp() && d.tooSmall(res) {
 			continue
 		}
-		return nil, d.rejected(res)
+		on, cause := d.follow(res)
+		if cause.Text != "" {
+			return nil, cause
+		}
+		if !on {
+			return nil, d.rejected(res)
+		}
+		attempt, challenge = -1, nil
 	}
 }
 
@@ -252,6 +262,9 @@ func (d *dialog) cancel(invite *sipmsg.Request, next netip.AddrPort, limit *time
 // progress reports a provisional response, repeated ones once.
 func (d *dialog) progress(res *sipmsg.Response) {
 	code, text := res.StatusCode, plain(res.Reason)
+	if !d.reliable(res) {
+		return
+	}
 	d.mu.Lock()
 	news := !d.told[code-100]
 	if d.told[code-100] = true; code == 100 {
@@ -262,7 +275,7 @@ func (d *dialog) progress(res *sipmsg.Response) {
 	if body := res.Body(); len(body) > 0 && code > 100 {
 		if err := d.applyAnswer(body, false); err != nil {
 			d.log.Debug("the early session description cannot be used", "error", err)
-		} else if d.startEarly() {
+		} else if d.startEarly(tagOf(res.To().Params)) {
 			d.log.Debug("SIP early media", "code", code)
 			d.emit(leg.Event{Type: leg.EarlyMedia, Code: code, Text: text, Media: d.media})
 			return
@@ -282,14 +295,16 @@ func (d *dialog) progress(res *sipmsg.Response) {
 	}
 }
 
-// startEarly starts sending for early media, once.
-func (d *dialog) startEarly() bool {
+// startEarly notes whose description is in force before the answer; it is true
+// for the first one.
+func (d *dialog) startEarly(tag string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.early {
+	d.earlyTag = tag
+	if d.began {
 		return false
 	}
-	d.early = true
+	d.began = true
 	return true
 }
 
@@ -313,8 +328,11 @@ func (d *dialog) establish(ctx context.Context, res *sipmsg.Response) error {
 	d.remoteTag = tagOf(res.To().Params)
 	d.head.to = *res.To()
 	d.source = sourceAddr(res.Source())
+	if b := d.branches[d.remoteTag]; b != nil {
+		d.remoteSeq = b.remoteSeq
+	}
 	var err error
-	d.head.routes, d.target, err = routeSet(res, d.party.target)
+	d.head.routes, d.target, err = routeSet(res, d.target)
 	if err != nil {
 		return err
 	}

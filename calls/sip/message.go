@@ -10,14 +10,14 @@ import (
 	"github.com/icholy/digest"
 )
 
-const allowed = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, NOTIFY, MESSAGE"
+const allowed = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, NOTIFY, MESSAGE"
 
 // supported are the extensions we know.
 func (a *Agent) supported() string {
 	if a.cfg.SessionExpires == 0 {
-		return ""
+		return "100rel"
 	}
-	return "timer"
+	return "100rel, timer"
 }
 
 // headers is what every request of ours carries.
@@ -29,7 +29,7 @@ type headers struct {
 	contact   sipmsg.Uri
 	routes    []string // Route values, topmost first
 	userAgent string
-	supported string // of INVITE and UPDATE, "" for none
+	supported string // of INVITE and UPDATE
 	viaHost   string
 	viaPort   int
 }

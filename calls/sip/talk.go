@@ -230,10 +230,11 @@ func (d *dialog) tellMedia(before []leg.TrackInfo, again bool) {
 	}
 }
 
+// wasEarly says that the party that answered sent its description before.
 func (d *dialog) wasEarly() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.early
+	return d.began && d.earlyTag == d.remoteTag
 }
 
 // configure gives a section what was agreed, with names resolved.

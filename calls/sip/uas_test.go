@@ -130,7 +130,7 @@ func (u *uas) answer(r *sipmsg.Request, code int, body string, extra ...string) 
 		to += ";tag=" + u.tag
 	}
 	fmt.Fprintf(&b, "From: %s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %s\r\n", r.From().Value(), to, r.CallID().Value(), r.CSeq().Value())
-	if r.Method == sipmsg.INVITE {
+	if r.Method == sipmsg.INVITE && code < 300 {
 		fmt.Fprintf(&b, "Contact: <sip:bob@127.0.0.1:%d>\r\n", u.port())
 	}
 	for _, e := range extra {
