@@ -104,10 +104,10 @@ func (s *section) admit(p *rtp.Packet, size int, src netip.AddrPort, now time.Ti
 	s.packets++
 	s.octets += uint64(size)
 	s.lastPacket = now
-	askKey, s.wantKey = s.wantKey, 0
 	if s.muted {
-		return swallow, 0, askKey
+		return reject, 0, 0
 	}
+	askKey, s.wantKey = s.wantKey, 0
 	if !pl.event {
 		return pass, 0, askKey
 	}

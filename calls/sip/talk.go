@@ -177,7 +177,7 @@ func (d *dialog) applyAnswer(body []byte, again bool) error {
 	d.mu.Lock()
 	offered := slices.Clone(d.local.sections)
 	d.mu.Unlock()
-	now, any, held := time.Now(), false, false
+	now, any, held, telling := time.Now(), false, false, false
 	used := map[int]bool{}
 	for n := range offered {
 		o := &offered[n]
@@ -202,7 +202,9 @@ func (d *dialog) applyAnswer(body []byte, again bool) error {
 			}
 			onHold := again && (o.dir == sendrecv && !m.dir.receives() || o.dir.receives() && (!m.dir.sends() || m.held()))
 			s.setHeld(onHold)
-			held = held || onHold && (s.kind == media.Audio || len(offered) == 1)
+			if s.kind == media.Audio || len(offered) == 1 { // the sound decides
+				held, telling = onHold, again && o.dir.receives() // else the answer does not say
+			}
 			ok, any = true, true
 			break
 		}
@@ -218,7 +220,9 @@ func (d *dialog) applyAnswer(body []byte, again bool) error {
 	d.mu.Lock()
 	d.local.sections = offered
 	d.mu.Unlock()
-	d.setHeld(byThem, held)
+	if telling {
+		d.setHeld(byThem, held)
+	}
 	d.startMedia()
 	return nil
 }
