@@ -241,6 +241,31 @@ func TestNewPictureSizeIsADiscontinuity(t *testing.T) {
 	}
 }
 
+// Sound goes on over a discontinuity to the frame: the old muxer gives out the
+// one it holds back.
+func TestNoSoundIsLostAtADiscontinuity(t *testing.T) {
+	for _, variant := range []string{"fmp4", "mpegts"} {
+		t.Run(variant, func(t *testing.T) {
+			b := newBench(t, func(c *Config) { c.Variant = variant })
+			url := serve(t, b)
+			small, large := clip.New(t), clip.Sized(t, "640x360")
+			large.Video, large.Audio = small.Video, small.Audio
+			p, s := b.direct("x")
+			open(t, s, small)
+			write(t, s, small, 0, 7*time.Second)
+			small.Video.SetParams(nil)
+			write(t, s, large, 7*time.Second, 13*time.Second)
+			require.NoError(t, s.Close(context.Background()))
+			p.end()
+			got := play(t, url+"/x/x.m3u8")["audio"]
+			for i := 1; i < len(got); i++ {
+				require.InDelta(t, frameTime.Seconds(), got[i]-got[i-1], 0.005, "after %v s", got[i-1])
+			}
+			require.InDelta(t, 13, got[len(got)-1]-got[0], 0.1)
+		})
+	}
+}
+
 // A phone that is turned again and again begins a generation each time; while
 // nobody looks at the playlist they must not pile up.
 func TestOldGenerationsAreFreedUnasked(t *testing.T) {

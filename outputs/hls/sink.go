@@ -34,9 +34,12 @@ type sink struct {
 	// frame's time and length, and a picture to begin another one with.
 	segment, newest, step time.Duration
 	sound                 time.Duration // time of the newest audio, -1 if none
+	heard                 time.Duration // where that ends
 	key                   [][]byte
 	unit                  [][]byte
-	silent                [][]byte // an access unit of silence, made when needed
+	silent                [][]byte       // an access unit of silence, made when needed
+	pictures              int            // given to the muxer
+	early                 []*media.Frame // sound that waits for the second of them
 	// lame says that the muxer could not follow a picture, and waits for the
 	// next key frame.
 	lame bool
@@ -113,6 +116,7 @@ func (s *sink) begin() error {
 	}
 	g.video, g.audio = video, audio
 	s.gen, s.lame, s.key, s.unit, s.segment, s.sound = g, false, nil, nil, -1, -1
+	s.pictures, s.early = 0, nil
 	p.begin(g)
 	return nil
 }
@@ -212,6 +216,35 @@ func (s *sink) writeVideo(f *media.Frame) error {
 		s.key = append(s.key[:0], s.au...)
 	}
 	s.follow(f)
+	if s.pictures++; s.pictures == 2 {
+		return s.release()
+	}
+	return nil
+}
+
+// maxEarly bounds the sound that waits for the second picture: 2.7 s.
+const maxEarly = 128
+
+// looksAhead says that the muxer gives a frame out only with the next one of
+// its track, and takes no sound before the picture has come that far.
+func (s *sink) looksAhead() bool { return s.p.o.cfg.Variant != "mpegts" }
+
+// release gives the muxer the sound that waited for the second picture.
+func (s *sink) release() error {
+	for _, f := range s.early {
+		if err := s.giveAudio(f); err != nil {
+			return err
+		}
+	}
+	clear(s.early)
+	s.early = s.early[:0]
+	return nil
+}
+
+func (s *sink) giveAudio(f *media.Frame) error {
+	if err := s.gen.mux.WriteMPEG4Audio(s.gen.audio, s.epoch.Add(f.PTS), ticks(f.PTS, s.rate), f.Data); err != nil {
+		return fmt.Errorf("HLS: audio: %w", err)
+	}
 	return nil
 }
 
@@ -227,13 +260,19 @@ func (s *sink) writeAudio(f *media.Frame) error {
 	if g.audio == nil {
 		return nil
 	}
-	if err := g.mux.WriteMPEG4Audio(g.audio, s.epoch.Add(f.PTS), ticks(f.PTS, s.rate), f.Data); err != nil {
-		return fmt.Errorf("HLS: audio: %w", err)
+	if s.pictures == 1 && s.looksAhead() {
+		if len(s.early) < maxEarly { // the muxer would take none of it either
+			s.early = append(s.early, f)
+		}
+	} else if err := s.giveAudio(f); err != nil {
+		return err
 	}
 	s.sound = f.PTS
-	if g.video == nil && len(f.Data) > 0 {
-		s.unit = f.Data[:1]
-		s.follow(f)
+	if n := len(f.Data); n > 0 {
+		s.unit, s.heard = f.Data[n-1:], f.PTS+time.Duration(n)*aac.FrameSize*time.Second/time.Duration(s.rate)
+		if g.video == nil {
+			s.follow(f)
+		}
 	}
 	return nil
 }
@@ -272,6 +311,13 @@ func (s *sink) finish() {
 	var err error
 	switch {
 	case g.video != nil && s.key != nil:
+		if err = s.release(); err == nil && s.looksAhead() && g.audio != nil && s.unit != nil && s.sound >= 0 {
+			// The muxer holds the newest frame of sound until the next.
+			err = g.mux.WriteMPEG4Audio(g.audio, s.epoch.Add(s.heard), ticks(s.heard, s.rate), s.unit)
+		}
+		if err != nil {
+			break
+		}
 		err = g.mux.WriteH264(g.video, s.epoch.Add(at), ticks(at, h264.ClockRate), s.key)
 	case g.video == nil && s.unit != nil:
 		// The muxer looks one frame ahead, so it takes two to begin a segment.
