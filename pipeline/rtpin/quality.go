@@ -1,6 +1,7 @@
 package rtpin
 
 import (
+	"slices"
 	"time"
 
 	"lineout/media"
@@ -68,6 +69,8 @@ type freezes struct {
 	steps [freezePictures]time.Duration // ring of the newest intervals
 	n     int
 	sum   time.Duration // of the ring
+	// shortest is the least of the newest intervals, 0 while there are few.
+	shortest time.Duration
 }
 
 // step takes an interval and says whether it was a freeze.
@@ -81,19 +84,10 @@ func (f *freezes) step(d time.Duration) bool {
 	f.sum += d - *slot
 	*slot = d
 	f.n++
+	if f.n >= freezePictures {
+		f.shortest = slices.Min(f.steps[:])
+	}
 	return frozen
-}
-
-// shortest is the least of the newest intervals, 0 while there are few.
-func (f *freezes) shortest() time.Duration {
-	if f.n < freezePictures {
-		return 0
-	}
-	least := f.steps[0]
-	for _, d := range f.steps[1:] {
-		least = min(least, d)
-	}
-	return least
 }
 
 // measure counts what viewers and listeners notice of a frame that is handed on

@@ -161,8 +161,14 @@ func (in *Input) time(t *trackInput, p *pending) time.Duration {
 }
 
 // reached is the time on the timeline before which no frame of t comes any more.
+// The next picture comes no sooner after the newest than pictures lately did,
+// less what slewing takes: sound from before it need not wait for it. Where the
+// rate rises, the first picture of the faster ones may come after such sound.
 func (in *Input) reached(t *trackInput) time.Duration {
 	r := t.reached + t.clock(in).offset
+	if t.kind == media.Video {
+		r += t.freezes.shortest * 7 / 8
+	}
 	if t.kind == media.Audio && in.gen.active {
 		r = max(r, in.gen.next)
 	}
