@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -96,6 +97,18 @@ func (l *Lineout) Fails(t testing.TB) (code int, output string) {
 	}
 	if cmd.ProcessState == nil {
 		t.Fatalf("run lineout: %v", err)
+	}
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+// Command runs another of the program's commands to its end.
+func Command(t testing.TB, args ...string) (code int, output string) {
+	t.Helper()
+	cmd := exec.Command(lineoutBinary(t), args...)
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("lineout %v: %v", args, err)
 	}
 	return cmd.ProcessState.ExitCode(), string(out)
 }

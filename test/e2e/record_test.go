@@ -1,0 +1,115 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"lineout/test/peers"
+)
+
+// sidecar is what this test reads of a recording's sidecar.
+type sidecar struct {
+	Call struct{ CallID, Callee string }
+	Gaps []struct {
+		Track, What    string
+		AtMS, LengthMS int
+	}
+	Tracks []struct {
+		Kind, Codec string
+		Frames      int
+	}
+	AVOffset *struct{ MinMS, MaxMS, MeanMS, P99MS float64 }
+}
+
+// TestRecordingIsProved: a call is muted and paused while it is recorded; the
+// file verifies, is silent where it should be, and its sidecar says all that.
+func TestRecordingIsProved(t *testing.T) {
+	phone := peers.StartSoftphone(t, peers.SoftphoneConfig{})
+	srv := peers.StartLineout(t, map[string]string{"sip_record_stream": "true", "stream_record_policy_template": "{streamName}"})
+	srv.Must(t, "/rest-api/call/startup", direct("proof-1", "proof_1", phone), nil)
+	srv.WaitCall(t, "proof-1", "ESTABLISHED")
+	target := map[string]any{"streamName": "proof_1"}
+	frames := func() int {
+		if v := srv.CallStats(t, "proof-1").Track("video"); v != nil {
+			return v.Frames
+		}
+		return 0
+	}
+	// The steps are measured in pictures of the call, 25 in a second.
+	more := func(n int) {
+		from := frames()
+		peers.Eventually(t, "pictures", 30*time.Second, func() bool { return frames() >= from+n })
+	}
+	more(75)
+	for _, method := range []string{"mute", "unmute", "pause", "resume"} {
+		srv.Must(t, "/rest-api/recorder/"+method, target, nil)
+		more(75)
+	}
+	srv.Must(t, "/rest-api/call/terminate", map[string]any{"callId": "proof-1"}, nil)
+	var b []byte
+	file := ""
+	peers.Eventually(t, "the sidecar", 20*time.Second, func() bool {
+		list := srv.Recordings(t, "proof_1.mp4.json")
+		if len(list) != 1 {
+			return false
+		}
+		file = list[0][:len(list[0])-len(".json")]
+		b, _ = os.ReadFile(list[0])
+		return len(b) > 0
+	})
+	if code, out := peers.Command(t, "verify", file); code != 0 {
+		t.Fatalf("verify: %d: %s", code, out)
+	}
+	var s sidecar
+	if err := json.Unmarshal(b, &s); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s", b)
+	if s.Call.CallID != "proof-1" || s.Call.Callee == "" || len(s.Tracks) != 2 {
+		t.Errorf("the sidecar says %+v", s)
+	}
+	// Silence is zeros, but for the frames at the edges.
+	pcm, err := exec.Command("ffmpeg", "-v", "error", "-nostdin", "-i", file, "-vn", "-ac", "1", "-ar", "48000", "-f", "s16le", "-").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := map[string]int{}
+	for _, g := range s.Gaps {
+		if g.What == "mute" || g.What == "pause" {
+			count[g.What+" "+g.Track]++
+			if g.LengthMS < 2000 || g.LengthMS > 6000 {
+				t.Errorf("%+v should last some three seconds", g)
+			}
+		}
+		if g.Track != "audio" || g.What == "loss" {
+			continue
+		}
+		for ms := g.AtMS + 60; ms < g.AtMS+g.LengthMS-20; ms++ {
+			if v := int16(binary.LittleEndian.Uint16(pcm[ms*96:])); v != 0 {
+				t.Errorf("there is sound of %d at %d ms, within %+v", v, ms, g)
+				break
+			}
+		}
+	}
+	if count["mute audio"] != 1 || count["pause audio"] != 1 || count["pause video"] != 1 || count["mute video"] != 0 {
+		t.Errorf("the sidecar's gaps are %+v", s.Gaps)
+	}
+	// One bit more or less.
+	body, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body[len(body)/3] ^= 1
+	if err := os.WriteFile(file, body, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out := peers.Command(t, "verify", file); code != 1 {
+		t.Errorf("verify of a changed file: %d: %s", code, out)
+	}
+}
