@@ -31,12 +31,16 @@ type offsetMeter struct {
 	min, max time.Duration
 	sum      time.Duration
 	bins     [offsetBins]uint32
+	sender   time.Time // the sender's clock at PTS zero, from the first frame that says it
 }
 
 // take adds a frame. Frames without the sender's time are left out.
 func (m *offsetMeter) take(f *media.Frame) {
 	if f.NTP.IsZero() || f.Filler {
 		return
+	}
+	if m.sender.IsZero() {
+		m.sender = f.NTP.Add(-f.PTS)
 	}
 	at := f.PTS - time.Duration(f.NTP.UnixNano())
 	if f.Track.Kind == media.Audio {

@@ -43,6 +43,7 @@ type finisher struct {
 	work  int
 	quiet chan struct{}
 	full  atomic.Bool // files were left for a recovery pass
+	later []job       // guarded by mu: files that found no room on the disk
 
 	finalised, failed, recovered, hookFailed, sidecarFailed atomic.Uint64
 }
@@ -104,6 +105,7 @@ func (w *finisher) run(ctx context.Context, grace time.Duration) error {
 	}
 	wg.Go(func() { w.recoverLoop(ctx) })
 	<-ctx.Done()
+	w.resume()
 	limit := time.NewTimer(grace)
 	defer limit.Stop()
 	for !w.idle() {
@@ -123,6 +125,12 @@ func (w *finisher) run(ctx context.Context, grace time.Duration) error {
 
 // drain closes what no worker will take any more.
 func (w *finisher) drain() {
+	w.mu.Lock()
+	for _, j := range w.later {
+		j.f.Close()
+	}
+	w.later = nil
+	w.mu.Unlock()
 	for {
 		select {
 		case j := <-w.jobs:
@@ -155,8 +163,12 @@ func (w *finisher) recoverLoop(ctx context.Context) {
 	w.recoverAll(ctx)
 	t := time.NewTicker(time.Minute)
 	defer t.Stop()
+	again := time.NewTicker(postponedFor)
+	defer again.Stop()
 	for {
 		select {
+		case <-again.C:
+			w.resume()
 		case <-t.C:
 			if w.full.Swap(false) {
 				w.recoverAll(ctx)
@@ -170,7 +182,12 @@ func (w *finisher) recoverLoop(ctx context.Context) {
 // finish makes the final file of one job. When that fails the fragmented file,
 // which is as playable, takes the final name.
 func (w *finisher) finish(ctx context.Context, j job) {
-	defer j.f.Close()
+	kept := false
+	defer func() {
+		if !kept {
+			j.f.Close()
+		}
+	}()
 	begun := time.Now()
 	st, err := j.f.Stat()
 	var s scanned
@@ -208,6 +225,10 @@ func (w *finisher) finish(ctx context.Context, j job) {
 		w.finalised.Add(1)
 	case ctx.Err() != nil:
 		return // the server stops; the next start goes on
+	case noSpace(err) && w.postpone(j):
+		kept = true
+		w.log.Warn("recording is finalised later, the disk is full", "stream", meta.Stream, "file", j.path, "err", err)
+		return
 	default:
 		w.failed.Add(1)
 		cause := err

@@ -114,6 +114,50 @@ func (b *bench) sinkMeta(name string, m pipeline.Meta) *sink {
 	return k
 }
 
+// The sender's clock is often known a few seconds late only.
+func TestSidecarKnowsTheSendersClockLate(t *testing.T) {
+	b := newBench(t, withSidecar)
+	s := b.sink("x", nil)
+	c := clip.New(t)
+	ctx := context.Background()
+	require.NoError(t, s.Open(ctx, c.Tracks()))
+	begin := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
+	require.NoError(t, c.Frames(2*time.Second, 8*time.Second, func(f *media.Frame) error {
+		g := *f
+		if f.PTS > 5*time.Second {
+			g.NTP = begin.Add(f.PTS)
+		}
+		return s.Write(ctx, &g)
+	}))
+	require.NoError(t, s.Close(ctx))
+	b.stop()
+	k := sidecarOf(t, filepath.Join(b.dir, "x.mp4"))
+	require.Equal(t, "2026-01-02T03:04:07.678Z", *k.Start.Sender)
+}
+
+// A file that found no room is finalised when there is some, at the latest
+// when the server stops.
+func TestFileWaitsForRoom(t *testing.T) {
+	dir := t.TempDir()
+	live := writeLive(t, dir, "x", 2*time.Second)
+	f, err := os.OpenFile(live, os.O_RDWR, 0)
+	require.NoError(t, err)
+	require.True(t, lockNew(f, live))
+	w := newFinisher(dir, 1, nil, slog.New(slog.DiscardHandler))
+	w.sidecar = &SidecarApp{Name: "lineout"}
+	require.True(t, noSpace(&os.PathError{Err: syscall.ENOSPC}))
+	require.False(t, noSpace(syscall.EFBIG))
+	require.True(t, w.postpone(job{f: f, path: live, last: true, seen: &seen{}}))
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	require.NoError(t, w.run(ctx, 20*time.Second))
+	require.Equal(t, []string{"x.mp4", "x.mp4.json"}, files(t, dir))
+	for range maxLater {
+		require.True(t, w.postpone(job{f: f}))
+	}
+	require.False(t, w.postpone(job{f: f}), "bounded")
+}
+
 // One byte changed anywhere in a sidecar shows.
 func TestSidecarShowsDamage(t *testing.T) {
 	c := &Sidecar{Schema: sidecarSchema, File: SidecarFile{Name: "x.mp4", Size: 7}}

@@ -14,6 +14,8 @@ type seen struct {
 	gaps   []Gap
 	more   int // gaps that are not listed
 	offset *AVOffset
+	// sender is the sender's clock at the file's begin, zero if it never said.
+	sender time.Time
 	// before and after are the source's measurements around the file.
 	before, after pipeline.Quality
 	measured      bool
@@ -95,6 +97,9 @@ func (w *finisher) describe(j job, s scanned, final string, d digest, fragmented
 	}
 	if m.Call.Callee != "" {
 		c.Legs = append(c.Legs, SidecarLeg{Party: m.Call.Callee, Tracks: kinds})
+	}
+	if j.seen != nil && !m.SenderClock && !j.seen.sender.IsZero() {
+		m.SenderClock, m.StartMS = true, j.seen.sender.UnixMilli()
 	}
 	c.Start, c.End = m.clocks(0), m.clocks(end.duration)
 	if j.seen != nil {

@@ -232,6 +232,9 @@ func (s *sink) fault() {
 // seen is what is known about the file that is being closed.
 func (s *sink) seen(cur *liveFile) *seen {
 	k := &seen{gaps: s.gaps.list(cur.started), more: s.gaps.omitted, offset: s.offset.result(), before: s.before}
+	if t := s.offset.sender; !t.IsZero() {
+		k.sender = t.Add(cur.started)
+	}
 	k.after, k.measured = s.r.stream.Quality()
 	return k
 }
