@@ -5,6 +5,8 @@ import "testing"
 // Further codecs of an [Encoder], besides those of a [Softphone]. Payload types are those of lineout's offers.
 const (
 	OpusStereo = "opus/stereo"
+	Speex8     = "SPEEX/8000"
+	Speex16    = "SPEEX/16000"
 	H264Copy   = "H264/copy" // the clip's own H.264 as it is; its parameter sets stand in the SDP only
 	VP8Copy    = "VP8/copy"
 )
@@ -17,6 +19,8 @@ var (
 	pcma      = EncoderTrack{PayloadType: 8, Rtpmap: "PCMA/8000"}
 	pcmu      = EncoderTrack{PayloadType: 0, Rtpmap: "PCMU/8000"}
 	g722      = EncoderTrack{PayloadType: 9, Rtpmap: "G722/8000"}
+	speex8    = EncoderTrack{PayloadType: 97, Rtpmap: "SPEEX/8000"}
+	speex16   = EncoderTrack{PayloadType: 98, Rtpmap: "SPEEX/16000"}
 	opus      = EncoderTrack{PayloadType: 111, Rtpmap: "opus/48000/2", Fmtp: "useinbandfec=1"}
 	opus2     = EncoderTrack{PayloadType: 111, Rtpmap: "opus/48000/2", Fmtp: "useinbandfec=1; stereo=1; sprop-stereo=1"}
 )
@@ -30,12 +34,16 @@ var encodings = map[program]struct {
 	{FFmpeg, PCMU}:       {pcmu, "-c:a pcm_mulaw -ar 8000 -ac 1 -af aresample=8000,asetnsamples=n=160:p=0"},
 	{FFmpeg, G722}:       {g722, "-c:a g722 -ar 16000 -ac 1 -frame_size 320"},
 	{FFmpeg, Opus}:       {opus, "-c:a libopus -ar 48000 -ac 1 -b:a 32k -application voip -fec 1 -packet_loss 10 -frame_duration 20"},
+	{FFmpeg, Speex8}:     {speex8, "-c:a libspeex -ar 8000 -ac 1 -frames_per_packet 1"},
+	{FFmpeg, Speex16}:    {speex16, "-c:a libspeex -ar 16000 -ac 1 -frames_per_packet 1"},
 	{FFmpeg, OpusStereo}: {opus2, "-c:a libopus -ar 48000 -ac 2 -b:a 64k -frame_duration 20"},
 
 	{GStreamer, PCMA}:       {pcma, "audioconvert ! audioresample ! audio/x-raw,rate=8000,channels=1 ! alawenc ! rtppcmapay min-ptime=20000000 max-ptime=20000000"},
 	{GStreamer, PCMU}:       {pcmu, "audioconvert ! audioresample ! audio/x-raw,rate=8000,channels=1 ! mulawenc ! rtppcmupay min-ptime=20000000 max-ptime=20000000"},
 	{GStreamer, G722}:       {g722, "audioconvert ! audioresample ! audio/x-raw,rate=16000,channels=1 ! avenc_g722 ! rtpg722pay min-ptime=20000000 max-ptime=20000000"},
 	{GStreamer, Opus}:       {opus, "audioconvert ! audioresample ! audio/x-raw,rate=48000,channels=1 ! opusenc bitrate=32000 inband-fec=true packet-loss-percentage=10 ! rtpopuspay"},
+	{GStreamer, Speex8}:     {speex8, "audioconvert ! audioresample ! audio/x-raw,rate=8000,channels=1 ! speexenc ! rtpspeexpay"},
+	{GStreamer, Speex16}:    {speex16, "audioconvert ! audioresample ! audio/x-raw,rate=16000,channels=1 ! speexenc vad=true dtx=true ! rtpspeexpay"},
 	{GStreamer, OpusStereo}: {opus2, "audioconvert ! audioresample ! audio/x-raw,rate=48000,channels=2 ! opusenc bitrate=64000 ! rtpopuspay"},
 
 	{FFmpeg, H264}:     {h264Mode1, "-c:v libx264 -profile:v baseline -level 3.1 -pix_fmt yuv420p -preset ultrafast -tune zerolatency -g 25 -b:v 400k -threads 1"},
