@@ -3,6 +3,7 @@ package recorder
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/Eyevinn/mp4ff/bits"
@@ -26,6 +27,7 @@ const aacSamples = 1024
 // mp4Muxer makes fragmented MP4 of H.264 and AAC.
 type mp4Muxer struct {
 	video  *media.Params // as in the header
+	inBand bool          // parameter sets stay in the pictures
 	rate   int64         // audio ticks per second
 	tracks [3]liveTrack  // by media.Kind
 	out    []byte        // the fragment as it is written, reused
@@ -38,7 +40,11 @@ func (m *mp4Muxer) collect(l *liveFile, f *media.Frame) {
 	t := &m.tracks[k]
 	from := len(t.data)
 	if k == media.Video {
-		t.data = appendAVCC(t.data, f.Data, m.video)
+		if m.inBand {
+			t.data = appendWithSets(t.data, f)
+		} else {
+			t.data = appendAVCC(t.data, f.Data, m.video)
+		}
 		if len(t.data) > from {
 			m.add(l, k, f.DTS, f.PTS-f.DTS, f.Key, len(t.data)-from)
 		}
@@ -98,6 +104,15 @@ func appendAVCC(b []byte, au [][]byte, header *media.Params) []byte {
 		b = append(b, n...)
 	}
 	return b
+}
+
+// appendWithSets adds an access unit that brings its own parameter sets, so
+// that decoding can begin at each key frame.
+func appendWithSets(b []byte, f *media.Frame) []byte {
+	if f.Key && f.Params != nil && !slices.ContainsFunc(f.Data, func(n []byte) bool { return len(n) > 0 && n[0]&0x1f == naluSPS }) {
+		b = appendAVCC(b, f.Params.Sets, nil)
+	}
+	return appendAVCC(b, f.Data, nil)
 }
 
 // NAL unit types, ITU-T H.264 table 7-1.

@@ -62,7 +62,9 @@ type fileMeta struct {
 type header struct {
 	video, audio           *media.Params
 	videoCodec, audioCodec media.Codec
-	meta                   fileMeta
+	// inBand says that key frames hold H.264 parameters other than video's.
+	inBand bool
+	meta   fileMeta
 }
 
 // add describes a track.
@@ -96,6 +98,13 @@ func (m *mp4Muxer) header(h header) ([]byte, error) {
 	if err := init.Marshal(&buf); err != nil {
 		return nil, fmt.Errorf("MP4 header: %w", err)
 	}
+	if h.inBand {
+		// The sample entry that allows it (ISO/IEC 14496-15 section 5.3.3.1.2).
+		b := buf.Bytes()
+		if i := bytes.Index(b, []byte("stsd")); i >= 0 {
+			copy(b[i:], bytes.Replace(b[i:], []byte("avc1"), []byte("avc3"), 1))
+		}
+	}
 	facts, err := json.Marshal(h.meta)
 	if err != nil {
 		return nil, err
@@ -106,7 +115,7 @@ func (m *mp4Muxer) header(h header) ([]byte, error) {
 	if room < 8 {
 		return nil, fmt.Errorf("MP4 header of %d bytes does not fit in %d", len(out), headerSize)
 	}
-	m.video = h.video
+	m.video, m.inBand = h.video, h.inBand
 	return appendBox(out, "free", make([]byte, room-8)), nil
 }
 

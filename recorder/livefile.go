@@ -91,6 +91,11 @@ func lockNew(f *os.File, path string) bool {
 func (l *liveFile) addTrack(t *media.Track, p *media.Params) error {
 	h := l.header
 	h.add(t, p)
+	return l.rewriteHeader(h)
+}
+
+// rewriteHeader puts another header in the place of the first, in one write.
+func (l *liveFile) rewriteHeader(h header) error {
 	head, err := l.mux.header(h)
 	if err != nil {
 		return err
@@ -100,6 +105,16 @@ func (l *liveFile) addTrack(t *media.Track, p *media.Params) error {
 	}
 	l.header = h
 	return nil
+}
+
+// keepInBand prepares the file for pictures that bring their own parameters.
+func (l *liveFile) keepInBand() error {
+	if l.header.inBand {
+		return nil
+	}
+	h := l.header
+	h.inBand = true
+	return l.rewriteHeader(h)
 }
 
 // write adds one frame, and a fragment to the file when it is time.

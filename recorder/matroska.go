@@ -108,7 +108,11 @@ func (m *matroskaMuxer) collect(l *liveFile, f *media.Frame) {
 	if f.Track.Kind == media.Video {
 		from := len(m.data)
 		if m.h.videoCodec == h264.Name {
-			m.data = appendAVCC(m.data, f.Data, m.h.video)
+			if m.h.inBand {
+				m.data = appendWithSets(m.data, f)
+			} else {
+				m.data = appendAVCC(m.data, f.Data, m.h.video)
+			}
 		} else {
 			for _, d := range f.Data {
 				m.data = append(m.data, d...)

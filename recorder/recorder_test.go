@@ -385,3 +385,60 @@ func TestFileNameOfARequestCannotLeaveTheFolder(t *testing.T) {
 		require.False(t, isLive(n) || isTemp(n), n)
 	}
 }
+
+// A phone that sends another SPS with each key frame gets a file each ten
+// seconds, not each key frame, and every file decodes.
+func TestParametersThatChangeAllTheTime(t *testing.T) {
+	for _, format := range []string{"h264-mp4", "h264-mkv"} {
+		t.Run(format, func(t *testing.T) {
+			b := newBench(t, func(c *Config) { withSidecar(c); c.Formats = []string{format} })
+			s := b.sink("x", nil)
+			small, large := clip.New(t), clip.Sized(t, "640x360")
+			large.Video, large.Audio = small.Video, small.Audio
+			for _, tr := range small.Tracks() {
+				s.r.stream.AddTrack(tr)
+			}
+			s.Accepts()
+			ctx := context.Background()
+			require.NoError(t, s.Open(ctx, small.Tracks()))
+			write := func(f *media.Frame) error { return s.Write(ctx, f) }
+			for sec := range 35 {
+				c := small
+				if sec%2 == 1 {
+					c = large
+				}
+				small.Video.SetParams(nil)
+				at := time.Duration(sec) * time.Second
+				require.NoError(t, c.Frames(at, at+time.Second, write))
+			}
+			require.NoError(t, s.Close(ctx))
+			b.stop()
+			pictures, parts, inBand := 0, 0, 0
+			for _, n := range files(t, b.dir) {
+				if strings.HasSuffix(n, sidecarExt) {
+					continue
+				}
+				path := filepath.Join(b.dir, n)
+				parts++
+				decode(t, path)
+				proof := Verify(ctx, path, false)
+				require.True(t, proof.OK, proof.Reason)
+				if strings.HasPrefix(proof.Tracks[0].Parameters, "avc3") {
+					inBand++
+				}
+				// Decoding may begin at every key frame.
+				out, err := exec.Command("ffmpeg", "-v", "error", "-nostdin", "-ss", "0.9", "-i", path, "-frames:v", "30", "-f", "null", "-").CombinedOutput()
+				require.NoError(t, err)
+				require.Empty(t, string(out))
+				pictures += len(ffprobe(t, path)["video"].Packets)
+			}
+			// The first and the last have a second and one size: a change is
+			// followed at once if none was in the ten seconds before.
+			require.Equal(t, 5, parts)
+			require.Equal(t, 35*clip.FPS, pictures)
+			if format == "h264-mp4" {
+				require.Equal(t, 3, inBand)
+			}
+		})
+	}
+}

@@ -29,6 +29,8 @@ type sink struct {
 	asked  bool // a key frame was asked for to rotate at
 
 	lastVideo time.Duration
+	turned    bool // a part began because the picture's parameters changed, at turnedAt
+	turnedAt  time.Duration
 
 	gaps   *gapLog // of the open file
 	offset *offsetMeter
@@ -94,9 +96,16 @@ func (s *sink) Write(_ context.Context, f *media.Frame) error {
 	if f = s.hide(f, p); f == nil {
 		return nil
 	}
-	if s.cur != nil && (s.changed(k, p, f.Key) || s.full(f)) {
-		if err := s.finishPart(false); err != nil {
+	if s.cur != nil {
+		end, err := s.changed(f, p)
+		if err != nil {
+			s.fault()
 			return err
+		}
+		if end || s.full(f) {
+			if err := s.finishPart(false); err != nil {
+				return err
+			}
 		}
 	}
 	if s.cur == nil {
@@ -134,10 +143,32 @@ func (s *sink) Write(_ context.Context, f *media.Frame) error {
 	return nil
 }
 
-// changed says that a frame does not fit the header of the open file.
-func (s *sink) changed(k media.Kind, p *media.Params, key bool) bool {
+// changeEvery is the least time between two parts that begin because the
+// picture's parameters changed. Some phones send another SPS with each key frame.
+const changeEvery = 10 * time.Second
+
+// changed says that a frame does not fit the header of the open file, which
+// then ends. Pictures that change again too soon stay in it and bring their
+// parameters with them.
+func (s *sink) changed(f *media.Frame, p *media.Params) (end bool, err error) {
+	k := f.Track.Kind
 	old := s.params[k]
-	return old != nil && old != p && key && !fitsSets(old, p)
+	if old == nil || !f.Key {
+		return false, nil
+	}
+	if k == media.Video {
+		old = s.cur.header.video
+	}
+	if old == p || fitsSets(old, p) {
+		return false, nil
+	}
+	if k == media.Video {
+		if s.turned && f.DTS-s.turnedAt < changeEvery {
+			return false, s.cur.keepInBand()
+		}
+		s.turned, s.turnedAt = true, f.DTS
+	}
+	return true, nil
 }
 
 // full says that the file has to be rotated before this frame. With video that
