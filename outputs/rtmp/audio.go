@@ -9,6 +9,7 @@ import (
 	"lineout/codecs"
 	"lineout/codecs/aac"
 	"lineout/codecs/g711"
+	"lineout/codecs/speex"
 	"lineout/media"
 )
 
@@ -29,6 +30,7 @@ var audioFormats = []audioFormat{
 	{aac.Name, 10<<4 | 3<<2 | 1<<1 | 1, true},
 	{g711.PCMA, 7<<4 | 1<<1, false},
 	{g711.PCMU, 8<<4 | 1<<1, false},
+	{speex.Wide, 11<<4 | 1<<2 | 1<<1, false}, // 16 kHz, whatever the tag says
 }
 
 func formatOf(c media.Codec) *audioFormat {
@@ -54,16 +56,22 @@ func (a *audioFormat) id() int { return int(a.tag >> 4) }
 
 // length is how long one access unit plays.
 func (a *audioFormat) length(unit []byte, rate int) time.Duration {
-	if a.packets {
+	switch {
+	case a.packets:
 		return aac.FrameSize * time.Second / time.Duration(rate)
+	case a.codec == speex.Wide:
+		return time.Duration(speex.Frames(unit)) * 20 * time.Millisecond
 	}
 	return time.Duration(len(unit)) * time.Second / time.Duration(rate)
 }
 
 // quiet returns silence that takes the place of unit, nil if there is none.
 func (s *sink) quiet(a *audioFormat, unit []byte, channels int) []byte {
-	if a.packets {
+	switch {
+	case a.packets:
 		return silence(channels)
+	case a.codec == speex.Wide: // 20 ms, also in place of more: silence misses nothing
+		return speex.CodecWide.(codecs.Silencer).Silence()
 	}
 	if len(s.hush) < len(unit) {
 		c := g711.CodecPCMU
@@ -88,12 +96,12 @@ func parseAudioCodecs(names []string) ([]media.Codec, error) {
 			c, known = aac.Name, true
 		}
 		if !known || formatOf(c) == nil {
-			return nil, fmt.Errorf("rtmp_audio_codecs names %q, which RTMP cannot carry here; possible are aac, alaw and ulaw", n)
+			return nil, fmt.Errorf("rtmp_audio_codecs names %q, which RTMP cannot carry here; possible are aac, alaw, ulaw and speex16", n)
 		}
 		list = append(list, c)
 	}
 	if len(list) == 0 {
-		return nil, errors.New("rtmp_audio_codecs is empty: name at least one of aac, alaw and ulaw")
+		return nil, errors.New("rtmp_audio_codecs is empty: name at least one of aac, alaw, ulaw and speex16")
 	}
 	return list, nil
 }

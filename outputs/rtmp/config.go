@@ -24,7 +24,7 @@ type Config struct {
 	RetryTries int           `setting:"rtmp_push_retry_tries" default:"0" min:"0" doc:"Failures in a row after which an RTMP push is given up, 0 for never."`
 
 	KeyframeInterval time.Duration `setting:"rtmp_push_keyframe_interval" default:"2s" unit:"ms" doc:"How often the source is asked for a key frame during an RTMP push, 0 for never."`
-	AudioCodecs      []string      `setting:"rtmp_audio_codecs" default:"aac" doc:"Codecs of sound in RTMP pushes, best first: aac, alaw, ulaw. What the call speaks is passed on if it is among them; anything else is converted to the first that can be made. G.711 travels as FLV codec 7 and 8, which many players do not know."`
+	AudioCodecs      []string      `setting:"rtmp_audio_codecs" default:"aac" doc:"Codecs of sound in RTMP pushes, best first: aac, alaw, ulaw, speex16. What the call speaks is passed on if it is among them; anything else is converted to the first that can be made. G.711 travels as FLV codec 7 and 8, Speex as 11, which many players do not know; narrow-band Speex is always converted."`
 	CAFile           string        `setting:"rtmp_push_tls_ca_file" default:"" doc:"PEM file of certificate authorities trusted for rtmps:// besides those of the system."`
 }
 

@@ -55,7 +55,7 @@ func TestAVCRecord(t *testing.T) {
 
 func TestAudioFormats(t *testing.T) {
 	var b [videoHeadBytes]byte
-	for codec, want := range map[media.Codec][]byte{"AAC": {0xaf, packetMedia}, "PCMA": {0x72}, "PCMU": {0x82}} {
+	for codec, want := range map[media.Codec][]byte{"AAC": {0xaf, packetMedia}, "PCMA": {0x72}, "PCMU": {0x82}, "SPEEX/16000": {0xb6}} {
 		f := formatOf(codec)
 		if got := f.head(&b, packetMedia); !bytes.Equal(got, want) {
 			t.Errorf("%s: head %x, want %x", codec, got, want)
@@ -71,7 +71,11 @@ func TestAudioFormats(t *testing.T) {
 	if got := s.quiet(formatOf("PCMA"), make([]byte, 240), 1); len(got) != 240 || got[0] != 0xd5 || got[239] != 0xd5 {
 		t.Errorf("A-law silence is %x", got)
 	}
-	for in, want := range map[string]int{"aac": 1, "ulaw, ALAW ": 2, "opus": 0, "": 0, "mp3": 0, "aac,g722": 0} {
+	quiet := s.quiet(formatOf("SPEEX/16000"), make([]byte, 70), 1)
+	if d := formatOf("SPEEX/16000").length(quiet, 16000); d != 20*time.Millisecond {
+		t.Errorf("Speex silence %x plays %v", quiet, d)
+	}
+	for in, want := range map[string]int{"aac": 1, "ulaw, ALAW ": 2, "speex16": 1, "speex": 0, "opus": 0, "": 0, "mp3": 0, "aac,g722": 0} {
 		got, err := parseAudioCodecs(strings.FieldsFunc(in, func(r rune) bool { return r == ',' }))
 		if len(got) != want || (err == nil) != (want > 0) {
 			t.Errorf("%q: %v %v", in, got, err)

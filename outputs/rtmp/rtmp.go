@@ -1,4 +1,4 @@
-// Package rtmp pushes streams to RTMP servers (H.264 and AAC, on demand G.711, S2-5): one Push
+// Package rtmp pushes streams to RTMP servers (H.264 and AAC, on demand G.711 and Speex, S2-5): one Push
 // per stream and target, each a pipeline.Sink on its stream, started by the
 // REST API (/push/…) or for a call that names an rtmpUrl. A push reconnects by
 // itself and ends with its stream.
