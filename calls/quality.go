@@ -11,11 +11,13 @@ func (t *tap) quality() pipeline.Quality {
 	if st == nil {
 		return pipeline.Quality{Sync: string(rtpin.SyncNone)}
 	}
-	return pipeline.Quality{Sync: string(st.Sync), SyncError: st.SyncError, DriftPPM: st.DriftPPM, Jumps: st.Jumps,
+	return pipeline.Quality{Sync: string(st.Sync), SyncError: st.SyncError,
+		OffsetP50: st.OffsetP50, OffsetP99: st.OffsetP99, OffsetMax: st.OffsetMax, DriftPPM: st.DriftPPM, Jumps: st.Jumps,
 		Audio: trackQuality(st.Audio), Video: trackQuality(st.Video)}
 }
 
 func trackQuality(t rtpin.TrackStats) pipeline.TrackQuality {
 	return pipeline.TrackQuality{Packets: t.Packets, Lost: t.Lost, Late: t.Late, Damaged: t.Damaged, Dropped: t.Dropped,
-		KeyframeRequests: t.KeyframeRequests, Jitter: t.Jitter}
+		KeyframeRequests: t.KeyframeRequests, Jitter: t.Jitter,
+		Concealed: t.Concealed, Filler: t.FillerTime, Freezes: t.Freezes, FreezeTime: t.FreezeTime}
 }

@@ -50,6 +50,14 @@ func TestStatsOfACall(t *testing.T) {
 			t.Fatalf("%+v, %v; all: %+v", s, err, all)
 		}
 		x := s.Tracks[0]
+		// Outputs see the same figures and who the parties are.
+		stream := r.m.d.Streams.Get("s-c")
+		if q, ok := stream.Quality(); !ok || q.Audio.Lost != x.Input.Lost || q.Audio.Jitter != x.Input.Jitter || q.Audio.Concealed != x.Input.Concealed {
+			t.Errorf("quality: %+v, %v", q, ok)
+		}
+		if m := stream.Meta(); m.CallID != "c" || m.Callee == "" || m.Callee != request("c").Callee {
+			t.Errorf("meta: %+v", m)
+		}
 		if s.Status != Established || s.Age != 12*time.Second || s.Sync.Mode != rtpin.SyncNone {
 			t.Errorf("call: %+v", s)
 		}

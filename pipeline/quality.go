@@ -9,6 +9,9 @@ type Quality struct {
 	Sync string
 	// SyncError is how far the picture is from where the source wants it.
 	SyncError time.Duration
+	// OffsetP50, OffsetP99 and OffsetMax are of the size of SyncError over all
+	// pictures since the stream's begin.
+	OffsetP50, OffsetP99, OffsetMax time.Duration
 	// DriftPPM is the sender's clock against its samples, in parts per million.
 	DriftPPM float64
 	// Jumps counts corrections too large to be made in small steps.
@@ -24,6 +27,13 @@ type TrackQuality struct {
 	Damaged, Dropped uint64
 	KeyframeRequests uint64
 	Jitter           time.Duration
+	// Concealed is the length of the holes in the sound that were filled with
+	// something, Filler that of generated frames.
+	Concealed, Filler time.Duration
+	// Freezes are pictures that came far too late, FreezeTime is how long the
+	// picture stood still by them.
+	Freezes    uint64
+	FreezeTime time.Duration
 }
 
 // SetQuality is called by the source, once, with what measures it. measure

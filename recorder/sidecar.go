@@ -116,8 +116,12 @@ type SidecarTrack struct {
 
 // SidecarQuality is the source's measurement; counters are those of this part.
 type SidecarQuality struct {
-	Sync        string            `json:"sync"`
-	SyncErrorMS float64           `json:"syncErrorMs"`
+	Sync        string  `json:"sync"`
+	SyncErrorMS float64 `json:"syncErrorMs"`
+	// Offsets are the sizes of SyncErrorMS over all pictures since the call's begin.
+	OffsetP50MS float64           `json:"offsetP50Ms"`
+	OffsetP99MS float64           `json:"offsetP99Ms"`
+	OffsetMaxMS float64           `json:"offsetMaxMs"`
 	DriftPPM    float64           `json:"driftPpm"`
 	Jumps       uint64            `json:"jumps"`
 	Audio       *SidecarReception `json:"audio,omitempty"`
@@ -133,6 +137,10 @@ type SidecarReception struct {
 	Dropped          uint64  `json:"dropped"`
 	KeyframeRequests uint64  `json:"keyframeRequests"`
 	JitterMS         float64 `json:"jitterMs"`
+	ConcealedMS      float64 `json:"concealedMs"`
+	FillerMS         float64 `json:"fillerMs"`
+	Freezes          uint64  `json:"freezes"`
+	FreezeMS         float64 `json:"freezeMs"`
 }
 
 // clockText is t as sidecars write times.

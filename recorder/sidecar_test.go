@@ -45,7 +45,8 @@ func TestSidecarSaysWhatTheFileHolds(t *testing.T) {
 			lost := uint64(10)
 			s.r.stream.SetQuality(func() pipeline.Quality {
 				lost += 5
-				return pipeline.Quality{Sync: "sender", DriftPPM: 12.5, Video: pipeline.TrackQuality{Lost: lost, Jitter: 1500 * time.Microsecond}}
+				return pipeline.Quality{Sync: "sender", DriftPPM: 12.5, Video: pipeline.TrackQuality{Lost: lost, Jitter: 1500 * time.Microsecond},
+					Audio: pipeline.TrackQuality{Concealed: time.Duration(lost) * time.Millisecond}}
 			})
 			c := make(t)
 			s.r.stream.AddTrack(c.Video)
@@ -87,6 +88,7 @@ func TestSidecarSaysWhatTheFileHolds(t *testing.T) {
 			require.InDelta(t, 10, k.AVOffset.MeanMS, 0.2)
 			require.EqualValues(t, 5, k.Quality.Video.Lost)
 			require.Equal(t, 1.5, k.Quality.Video.JitterMS)
+			require.EqualValues(t, 5, k.Quality.Audio.ConcealedMS)
 			p := ffprobe(t, path)
 			for _, tr := range k.Tracks {
 				require.Len(t, p[tr.Kind].Packets, int(tr.Frames))

@@ -125,7 +125,8 @@ func (s *seen) quality(kinds []string) *SidecarQuality {
 		return nil
 	}
 	a, b := s.before, s.after
-	q := &SidecarQuality{Sync: b.Sync, SyncErrorMS: ms(b.SyncError), DriftPPM: b.DriftPPM, Jumps: b.Jumps - a.Jumps}
+	q := &SidecarQuality{Sync: b.Sync, SyncErrorMS: ms(b.SyncError), OffsetP50MS: ms(b.OffsetP50), OffsetP99MS: ms(b.OffsetP99),
+		OffsetMaxMS: ms(b.OffsetMax), DriftPPM: b.DriftPPM, Jumps: b.Jumps - a.Jumps}
 	for _, k := range kinds {
 		if k == "audio" {
 			q.Audio = reception(a.Audio, b.Audio)
@@ -139,7 +140,8 @@ func (s *seen) quality(kinds []string) *SidecarQuality {
 func reception(a, b pipeline.TrackQuality) *SidecarReception {
 	return &SidecarReception{Packets: b.Packets - a.Packets, Lost: b.Lost - a.Lost, Late: b.Late - a.Late,
 		Damaged: b.Damaged - a.Damaged, Dropped: b.Dropped - a.Dropped,
-		KeyframeRequests: b.KeyframeRequests - a.KeyframeRequests, JitterMS: ms(b.Jitter)}
+		KeyframeRequests: b.KeyframeRequests - a.KeyframeRequests, JitterMS: ms(b.Jitter), ConcealedMS: ms(b.Concealed - a.Concealed), FillerMS: ms(b.Filler - a.Filler),
+		Freezes: b.Freezes - a.Freezes, FreezeMS: ms(b.FreezeTime - a.FreezeTime)}
 }
 
 // callFactsOf are the facts about a stream's call, short enough for a header.
