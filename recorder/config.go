@@ -19,7 +19,8 @@ type Config struct {
 	Dir             string        `setting:"record_dir" default:"records" doc:"Folder the recordings are written to; created when missing."`
 	Policy          string        `setting:"stream_record_policy" default:"template" doc:"How files are named: template or streamName."`
 	Template        string        `setting:"stream_record_policy_template" default:"stream-{mediaSessionId}-{login}" doc:"File name template of the policy template."`
-	Formats         []string      `setting:"record_formats" default:"h264-mp4,vp8-webm" doc:"Containers by video codec, the first that is listed for a codec: h264-mp4 (MP4 with H.264 and AAC), vp8-webm (WebM with VP8 and Opus), h264-mkv and vp8-mkv (Matroska with the sound as the call has it: Opus, PCMA or PCMU, others as Opus). Video of a codec that is not listed is converted if it can be, else left out; sound alone is always MP4 with AAC."`
+	Formats         []string      `setting:"record_formats" default:"h264-mp4,vp8-webm" doc:"Containers by video codec, the first that is listed for a codec: h264-mp4 (MP4 with H.264 and AAC), vp8-webm (WebM with VP8 and Opus), h264-mkv and vp8-mkv (Matroska with the sound as the call has it: Opus, PCMA or PCMU, others as Opus). Video of a codec that is not listed is converted if it can be, else left out."`
+	AudioFormat     string        `setting:"record_audio_format" default:"mp4" doc:"File of a call without video: mp4 (with AAC), ogg (Opus, as the call has it or converted), or wav (PCMA and PCMU as the call has them, other sound as 16-bit samples). When video joins, a new part begins in its container."`
 	Rotation        string        `setting:"record_rotation" default:"" doc:"Begin a new file after so many seconds (600) or bytes (20M, 1G); empty is never."`
 	Sidecar         bool          `setting:"record_sidecar" default:"true" doc:"Write NAME.json beside each finished recording NAME: what is in it, its gaps, and its SHA-256, which lineout verify checks."`
 	HookScript      string        `setting:"on_record_hook_script" default:"" doc:"Program run when a recording is finished, with the stream name and the absolute file path as arguments; empty is none."`
@@ -52,6 +53,9 @@ func (c *Config) Validate() error {
 	if len(c.Formats) == 0 {
 		return fmt.Errorf("record_formats is empty: name %s", strings.Join(formatNames(), " or "))
 	}
+	if soundContainers[c.AudioFormat] == nil {
+		return fmt.Errorf("record_audio_format is %q, want mp4, ogg or wav", c.AudioFormat)
+	}
 	for _, f := range c.Formats {
 		if f == "h264-webm" {
 			return fmt.Errorf("record_formats names h264-webm, but a WebM file must not hold H.264: name h264-mkv for the same in Matroska")
@@ -67,7 +71,9 @@ func (c *Config) Validate() error {
 func formatNames() []string {
 	var names []string
 	for _, c := range containers {
-		names = append(names, c.format)
+		if c.video != "" {
+			names = append(names, c.format)
+		}
 	}
 	return names
 }

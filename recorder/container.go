@@ -9,6 +9,7 @@ import (
 	"lineout/codecs/aac"
 	"lineout/codecs/g711"
 	"lineout/codecs/h264"
+	"lineout/codecs/l16"
 	"lineout/codecs/opus"
 	"lineout/codecs/vp8"
 	"lineout/media"
@@ -17,15 +18,17 @@ import (
 // container is a file format for recordings, with the codecs that are put
 // into it.
 type container struct {
-	// format is its name in record_formats, ext the extension of its files.
+	// format is its name in record_formats or record_audio_format, ext the extension of its files.
 	// Formats with the same extension have the same scan.
 	format, ext string
 	// audio are the codecs of sound it takes as they come; others are converted
 	// to the first that can be had.
 	audio []media.Codec
-	video media.Codec
+	video media.Codec // "" for sound alone
 	// interleaved says that both kinds should be written in order of time.
 	interleaved bool
+	// untimed says that the file has no times: see filler.
+	untimed bool
 	// usable says why a file cannot describe a track with these parameters.
 	usable func(k media.Kind, p *media.Params) error
 	// muxer makes the writer of one growing file.
@@ -47,7 +50,13 @@ var (
 		usable: usableAVC, muxer: func() muxer { return &matroskaMuxer{doc: docMatroska} }, scan: scanMKV}
 	vp8MKV = &container{format: "vp8-mkv", ext: ".mkv", audio: mkvSound, video: vp8.Name, interleaved: true,
 		usable: usableVP8, muxer: func() muxer { return &matroskaMuxer{doc: docMatroska} }, scan: scanMKV}
-	containers = []*container{mp4Container, webmContainer, h264MKV, vp8MKV}
+	oggContainer = &container{format: "ogg", ext: ".ogg", audio: []media.Codec{opus.Name}, untimed: true,
+		usable: usableSound, muxer: func() muxer { return &oggMuxer{} }, scan: scanOgg}
+	wavContainer = &container{format: "wav", ext: ".wav", audio: []media.Codec{l16.Name, g711.PCMA, g711.PCMU}, untimed: true,
+		usable: usableSound, muxer: func() muxer { return &wavMuxer{} }, scan: scanWAV}
+	containers = []*container{mp4Container, webmContainer, h264MKV, vp8MKV, oggContainer, wavContainer}
+	// soundContainers are the values of record_audio_format.
+	soundContainers = map[string]*container{"mp4": mp4Container, "ogg": oggContainer, "wav": wavContainer}
 )
 
 func scanMKV(r io.ReaderAt, size int64) (scanned, error) { return scanMatroska(r, size) }
@@ -63,13 +72,27 @@ type muxer interface {
 	cutBefore(f *media.Frame) bool
 	// held is the number of payload bytes in the open fragment.
 	held() int
-	// encode makes the open fragment, a multiple of eight bytes long, and
-	// begins the next. base is the time that the file calls zero. The bytes
+	// encode makes the open fragment and begins the next. It is a multiple of
+	// eight bytes long if hide does anything to it. base is the time that the file calls zero. The bytes
 	// are valid until the next call.
 	encode(base time.Duration) ([]byte, error)
 	// hide changes the first eight bytes of an encoded fragment so that
 	// players skip it, whole or cut short.
 	hide(fragment []byte)
+}
+
+// filler is a muxer of a format without times, in which what is missing has to
+// be filled in.
+type filler interface {
+	// fill adds what is missing before f, at most two seconds of it, and says
+	// whether there is more.
+	fill(l *liveFile, f *media.Frame) (more bool)
+}
+
+// grower is a muxer of a format whose header says how long the file is.
+type grower interface {
+	// grown is the header for a file of this size.
+	grown(size int64) ([]byte, error)
 }
 
 // scanned is what was found in a growing or torn file.

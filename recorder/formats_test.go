@@ -6,7 +6,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"lineout/codecs"
+	"lineout/codecs/aac"
+	"lineout/codecs/convert"
+	"lineout/codecs/g711"
+	"lineout/codecs/g722"
 	"lineout/codecs/h264"
+	"lineout/codecs/l16"
+	"lineout/codecs/opus"
 	"lineout/codecs/vp8"
 	"lineout/media"
 )
@@ -52,5 +58,28 @@ func TestContainerFollowsVideoAndFormats(t *testing.T) {
 			}
 			require.Equal(t, wants, a.Video)
 		})
+	}
+}
+
+// What a call has is kept where the file can hold it; what cannot be kept is
+// converted to what loses least.
+func TestSoundIsKeptOrConvertedWell(t *testing.T) {
+	table := codecs.NewTable(nil, convert.All())
+	for _, c := range []struct {
+		k        *container
+		have, as media.Codec
+	}{
+		{wavContainer, g711.PCMA, g711.PCMA}, {wavContainer, g711.PCMU, g711.PCMU}, {wavContainer, g722.Name, l16.Name}, {wavContainer, opus.Name, l16.Name},
+		{oggContainer, opus.Name, opus.Name}, {oggContainer, g711.PCMA, opus.Name}, {oggContainer, g722.Name, opus.Name},
+		{h264MKV, opus.Name, opus.Name}, {h264MKV, g711.PCMA, g711.PCMA}, {h264MKV, g722.Name, opus.Name}, {h264MKV, aac.Name, aac.Name},
+		{mp4Container, opus.Name, aac.Name}, {webmContainer, g711.PCMU, opus.Name},
+	} {
+		conv, err := table.Plan(c.have, c.k.audio, false)
+		require.NoError(t, err)
+		as := c.have
+		if conv != nil {
+			as = conv.To
+		}
+		require.Equal(t, c.as, as, "%s in %s", c.have, c.k.format)
 	}
 }

@@ -119,13 +119,23 @@ func (l *liveFile) keepInBand() error {
 
 // write adds one frame, and a fragment to the file when it is time.
 func (l *liveFile) write(f *media.Frame) error {
-	if l.held > 0 && (f.DTS-l.first >= fragmentTime || l.first-f.DTS >= fragmentSpan ||
-		l.mux.held() >= fragmentBytes || l.held >= fragmentCount || l.mux.cutBefore(f)) {
-		if err := l.flush(); err != nil {
+	for more := true; more; {
+		if err := l.flushBefore(f); err != nil {
 			return err
 		}
+		m, ok := l.mux.(filler)
+		more = ok && m.fill(l, f)
 	}
 	l.mux.collect(l, f)
+	return nil
+}
+
+// flushBefore writes the open fragment if f should not be in it.
+func (l *liveFile) flushBefore(f *media.Frame) error {
+	if l.held > 0 && (f.DTS-l.first >= fragmentTime || l.first-f.DTS >= fragmentSpan ||
+		l.mux.held() >= fragmentBytes || l.held >= fragmentCount || l.mux.cutBefore(f)) {
+		return l.flush()
+	}
 	return nil
 }
 
@@ -159,17 +169,26 @@ func (l *liveFile) flush() error {
 		return fmt.Errorf("fragment for recording %s: %w", l.path, err)
 	}
 	var begin [8]byte
-	copy(begin[:], out)
+	n := copy(begin[:], out)
 	l.mux.hide(out)
 	_, err = l.f.WriteAt(out, l.size)
 	if err == nil {
-		_, err = l.f.WriteAt(begin[:], l.size)
+		_, err = l.f.WriteAt(begin[:n], l.size)
 	}
 	if err != nil {
 		l.f.Truncate(l.size)
 		return fmt.Errorf("write recording %s: %w", l.path, err)
 	}
 	l.size += int64(len(out))
+	if g, ok := l.mux.(grower); ok {
+		head, err := g.grown(l.size)
+		if err != nil {
+			return err
+		}
+		if _, err := l.f.WriteAt(head, 0); err != nil {
+			return fmt.Errorf("rewrite the header of recording %s: %w", l.path, err)
+		}
+	}
 	if l.syncEvery > 0 && time.Since(l.lastSync) >= l.syncEvery {
 		l.lastSync = time.Now()
 		if err := l.f.Sync(); err != nil {

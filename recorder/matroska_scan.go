@@ -309,14 +309,8 @@ func (s *mkvScan) rewrite(ctx context.Context, r io.ReaderAt, w io.Writer) error
 	if _, err := out.Write(s.head()); err != nil {
 		return err
 	}
-	const piece = 4 << 20
-	for pos := int64(headerSize); pos < s.whole; pos += piece {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if _, err := io.Copy(out, io.NewSectionReader(r, pos, min(piece, s.whole-pos))); err != nil {
-			return err
-		}
+	if err := copyPieces(ctx, out, r, headerSize, s.whole); err != nil {
+		return err
 	}
 	return out.Flush()
 }

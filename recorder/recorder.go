@@ -1,5 +1,6 @@
 // Package recorder writes streams to files: MP4 with H.264 and AAC, WebM with
-// VP8 and Opus, or Matroska with either and the sound as the call has it. While a call lasts its file grows by whole fragments and
+// VP8 and Opus, Matroska with either and the sound as the call has it, and sound
+// alone also to Ogg or WAVE. While a call lasts its file grows by whole fragments and
 // loses at most the last half second when the process is killed; when it ends
 // the file is rewritten for fast start. What a killed
 // process left behind is finalised at the next start. No file is ever
@@ -212,12 +213,12 @@ func (r *recording) opened(base, ext string, part int) {
 }
 
 // container is the format for the tracks the stream has now: that of its
-// video, else the first its video can be converted for, and MP4 for sound
-// alone.
+// video, else the first its video can be converted for, and that of
+// record_audio_format for sound alone.
 func (r *recording) container() *container {
 	v := r.stream.Track(media.Video)
 	if v == nil {
-		return mp4Container
+		return soundContainers[r.o.cfg.AudioFormat]
 	}
 	if c := r.o.cfg.formatFor(v.Codec); c != nil {
 		return c
@@ -227,7 +228,7 @@ func (r *recording) container() *container {
 			return c
 		}
 	}
-	return mp4Container
+	return soundContainers[r.o.cfg.AudioFormat]
 }
 
 // wantedVideo is the video to ask for with a container. Where there is none to

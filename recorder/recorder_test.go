@@ -43,7 +43,7 @@ type bench struct {
 
 func defaults(dir string) Config {
 	return Config{RecordStreams: true, Dir: dir, Policy: policyTemplate, Template: "stream-{mediaSessionId}-{login}",
-		Formats: formatNames(), HookTimeout: 10 * time.Second, SyncInterval: 5 * time.Second, Finalisers: 2, ShutdownTimeout: 20 * time.Second}
+		Formats: formatNames(), AudioFormat: "mp4", HookTimeout: 10 * time.Second, SyncInterval: 5 * time.Second, Finalisers: 2, ShutdownTimeout: 20 * time.Second}
 }
 
 func newBench(t testing.TB, change func(*Config)) *bench {

@@ -9,6 +9,7 @@ import (
 
 	"lineout/codecs/aac"
 	"lineout/codecs/g711"
+	"lineout/codecs/l16"
 	"lineout/codecs/opus"
 	"lineout/media"
 )
@@ -24,10 +25,8 @@ func silence(f *media.Frame, p *media.Params) [][]byte {
 			s = silentAAC(p)
 		case opus.Name:
 			s = silentOpus(opus.PacketDuration(d))
-		case g711.PCMA:
-			s = bytes.Repeat([]byte{0xd5}, len(d)) // ITU-T G.711, the smallest positive value
-		case g711.PCMU:
-			s = bytes.Repeat([]byte{0xff}, len(d))
+		case g711.PCMA, g711.PCMU, l16.Name:
+			s = bytes.Repeat([]byte{silentByte[f.Track.Codec]}, len(d))
 		}
 		if s == nil {
 			return nil
@@ -36,6 +35,10 @@ func silence(f *media.Frame, p *media.Params) [][]byte {
 	}
 	return out
 }
+
+// silentByte is silence byte by byte: the code of the smallest positive value
+// (ITU-T G.711), or zero.
+var silentByte = map[media.Codec]byte{g711.PCMA: 0xd5, g711.PCMU: 0xff, l16.Name: 0}
 
 // silentAAC is an AAC-LC frame without a spectrum (ISO/IEC 14496-3 section
 // 4.4.2): one element for the channels with no scale factor bands, and END.

@@ -28,9 +28,9 @@ type sink struct {
 	part   int
 	asked  bool // a key frame was asked for to rotate at
 
-	lastVideo time.Duration
-	turned    bool // a part began because the picture's parameters changed, at turnedAt
-	turnedAt  time.Duration
+	lastVideo, lastSound time.Duration
+	turned               bool // a part began because the picture's parameters changed, at turnedAt
+	turnedAt             time.Duration
 
 	gaps   *gapLog // of the open file
 	offset *offsetMeter
@@ -123,6 +123,8 @@ func (s *sink) Write(_ context.Context, f *media.Frame) error {
 	}
 	if k == media.Video {
 		s.lastVideo = f.DTS
+	} else {
+		s.lastSound = f.DTS
 	}
 	written := s.cont.end // by the fragment that may be written now
 	s.cont.next(f, s.gaps)
@@ -171,9 +173,13 @@ func (s *sink) changed(f *media.Frame, p *media.Params) (end bool, err error) {
 	return true, nil
 }
 
-// full says that the file has to be rotated before this frame. With video that
+// full says that the file has to end before this frame: it is to be rotated, or
+// a hole is too long to be filled. With video that
 // is at a key frame, which is asked for, so that no picture is lost.
 func (s *sink) full(f *media.Frame) bool {
+	if s.format.untimed && f.DTS-s.lastSound > longHole {
+		return true
+	}
 	limit := s.r.rotation
 	if !limit.set() {
 		return false

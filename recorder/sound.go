@@ -2,11 +2,13 @@ package recorder
 
 import (
 	"encoding/binary"
+	"errors"
 	"strings"
 	"time"
 
 	"lineout/codecs/aac"
 	"lineout/codecs/g711"
+	"lineout/codecs/l16"
 	"lineout/codecs/opus"
 	"lineout/media"
 )
@@ -25,6 +27,17 @@ func soundLength(c media.Codec, rate int, packet []byte) time.Duration {
 	return 0
 }
 
+// usableSound wants the sampling rate.
+func usableSound(k media.Kind, p *media.Params) error {
+	if k == media.Video {
+		return errors.New("the file is for sound")
+	}
+	if p.SampleRate <= 0 {
+		return errors.New("the sampling rate is unknown")
+	}
+	return nil
+}
+
 // label is a codec's name in file names.
 func label(c media.Codec) string { return strings.ToUpper(string(c)) }
 
@@ -41,7 +54,7 @@ const (
 	waveMuLaw = 7
 )
 
-var waveTags = map[media.Codec]uint16{g711.PCMA: waveALaw, g711.PCMU: waveMuLaw}
+var waveTags = map[media.Codec]uint16{g711.PCMA: waveALaw, g711.PCMU: waveMuLaw, l16.Name: wavePCM}
 
 // waveCodec is the codec with a format tag, "" for one that is not ours.
 func waveCodec(tag uint16) media.Codec {
@@ -55,12 +68,12 @@ func waveCodec(tag uint16) media.Codec {
 
 // waveFormat is the WAVEFORMATEX that describes a track, without extra bytes.
 func waveFormat(c media.Codec, p *media.Params) []byte {
-	rate, channels, width := g711.SampleRate, 1, 1
+	rate, channels, size := p.SampleRate, max(p.Channels, 1), waveSize(c, p)
 	b := binary.LittleEndian.AppendUint16(nil, waveTags[c])
 	b = binary.LittleEndian.AppendUint16(b, uint16(channels))
 	b = binary.LittleEndian.AppendUint32(b, uint32(rate))
-	b = binary.LittleEndian.AppendUint32(b, uint32(rate*channels*width))
-	b = binary.LittleEndian.AppendUint16(b, uint16(channels*width))
-	b = binary.LittleEndian.AppendUint16(b, uint16(8*width))
+	b = binary.LittleEndian.AppendUint32(b, uint32(rate*size))
+	b = binary.LittleEndian.AppendUint16(b, uint16(size))
+	b = binary.LittleEndian.AppendUint16(b, uint16(8*size/channels))
 	return binary.LittleEndian.AppendUint16(b, 0)
 }

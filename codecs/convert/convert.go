@@ -14,6 +14,7 @@ import (
 	"lineout/codecs/aac"
 	"lineout/codecs/g711"
 	"lineout/codecs/g722"
+	"lineout/codecs/l16"
 	"lineout/codecs/opus"
 	"lineout/media"
 )
@@ -22,7 +23,7 @@ import (
 // decoded and encoded here, and from and to those of the coders.
 func All(coders ...codecs.Coder) []codecs.Converter {
 	from := []media.Codec{opus.Name, g722.Name}
-	to := []target{{aac.Name, aac.SampleRate, 1}, {opus.Name, opus.ClockRate, 2}, {g711.PCMA, g711.SampleRate, 1}, {g711.PCMU, g711.SampleRate, 1}}
+	to := []target{{aac.Name, aac.SampleRate, 1}, {opus.Name, opus.ClockRate, 2}, {g711.PCMA, g711.SampleRate, 1}, {g711.PCMU, g711.SampleRate, 1}, {l16.Name, l16.SampleRate, 1}}
 	for _, c := range coders {
 		from = append(from, c.Codec.Name())
 		to = append(to, target{c.Codec.Name(), c.Codec.ClockRate(), 1})

@@ -1,11 +1,13 @@
 package convert
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"lineout/codecs"
 	"lineout/codecs/aac"
 	"lineout/codecs/g711"
+	"lineout/codecs/l16"
 	"lineout/codecs/opus"
 	"lineout/codecs/resample"
 	"lineout/media"
@@ -35,6 +37,8 @@ func (k kit) encoder(c media.Codec, sourceRate int, o codecs.Options) (encoder, 
 		return newAACEncoder(o)
 	case opus.Name:
 		return newOpusEncoder(sourceRate, o)
+	case l16.Name:
+		return &l16Encoder{hz: sourceRate, par: &media.Params{SampleRate: sourceRate, Channels: 1}}, nil
 	case g711.PCMU:
 		return &g711Encoder{enc: g711.EncodePCMU, par: g711.CodecPCMU.Params(nil, nil)}, nil
 	case g711.PCMA:
@@ -144,5 +148,27 @@ func (e *g711Encoder) params() *media.Params { return e.par }
 func (e *g711Encoder) encode(planes [][]float32) ([]byte, error) {
 	e.pcm = resample.ToInt(e.pcm[:0], planes[0])
 	e.buf = e.enc(e.buf[:0], e.pcm)
+	return e.buf, nil
+}
+
+// l16Encoder writes samples down at the rate they are taken at.
+type l16Encoder struct {
+	hz  int
+	par *media.Params
+	pcm []int16
+	buf []byte
+}
+
+func (e *l16Encoder) rate() int             { return e.hz }
+func (e *l16Encoder) channels() int         { return 1 }
+func (e *l16Encoder) frame() int            { return e.hz / 50 }
+func (e *l16Encoder) lookahead() int        { return 0 }
+func (e *l16Encoder) params() *media.Params { return e.par }
+
+func (e *l16Encoder) encode(planes [][]float32) ([]byte, error) {
+	e.pcm, e.buf = resample.ToInt(e.pcm[:0], planes[0]), e.buf[:0]
+	for _, s := range e.pcm {
+		e.buf = binary.BigEndian.AppendUint16(e.buf, uint16(s))
+	}
 	return e.buf, nil
 }

@@ -19,6 +19,7 @@ import (
 	"lineout/codecs/g711"
 	"lineout/codecs/g722"
 	"lineout/codecs/g729"
+	"lineout/codecs/l16"
 	"lineout/codecs/opus"
 	"lineout/codecs/resample"
 	"lineout/codecs/speex"
@@ -177,6 +178,15 @@ func heard(t testing.TB, c media.Codec, frames []*media.Frame) (pcm []float32, r
 			pcm = resample.ToFloat(pcm, pcm16)
 		}
 		return pcm, 16000
+	case l16.Name:
+		for _, f := range frames {
+			pcm16 := make([]int16, len(f.Data[0])/l16.SampleSize)
+			if err := binary.Read(bytes.NewReader(f.Data[0]), binary.BigEndian, pcm16); err != nil {
+				t.Fatal(err)
+			}
+			pcm = resample.ToFloat(pcm, pcm16)
+		}
+		return pcm, frames[0].Params.SampleRate
 	case g711.PCMU:
 		for _, f := range frames {
 			pcm = resample.ToFloat(pcm, g711.DecodePCMU(nil, f.Data[0]))

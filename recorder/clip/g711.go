@@ -1,17 +1,20 @@
 package clip
 
 import (
+	"encoding/binary"
 	"math"
 	"testing"
 
 	"lineout/codecs/g711"
+	"lineout/codecs/l16"
 	"lineout/media"
 )
 
 // packet is 20 ms of G.711.
 const packet = g711.SampleRate / 50
 
-// LoadG711 is Load with the sound of a phone: the tone in packets of 20 ms.
+// LoadG711 is Load with the sound of a phone: the tone in packets of 20 ms of
+// G.711 or of samples (L16).
 func LoadG711(law media.Codec) (*Clip, error) {
 	c, err := Load()
 	if err != nil {
@@ -22,8 +25,16 @@ func LoadG711(law media.Codec) (*Clip, error) {
 		pcm[i] = int16(4000 * math.Sin(2*math.Pi*440*float64(i)/g711.SampleRate))
 	}
 	encode := g711.EncodePCMA
-	if law == g711.PCMU {
+	switch law {
+	case g711.PCMU:
 		encode = g711.EncodePCMU
+	case l16.Name:
+		encode = func(b []byte, pcm []int16) []byte {
+			for _, s := range pcm {
+				b = binary.BigEndian.AppendUint16(b, uint16(s))
+			}
+			return b
+		}
 	}
 	c.sound, c.audio, c.audioStep = law, nil, opusStep
 	for i := 0; i < len(pcm); i += packet {
