@@ -12,6 +12,7 @@ import (
 	"lineout/api/rest"
 	"lineout/api/ws"
 	"lineout/calls/sip"
+	"lineout/calls/trace"
 	"lineout/codecs"
 	"lineout/codecs/ffmpeg"
 	"lineout/hooks"
@@ -94,6 +95,7 @@ type Settings struct {
 	REST    rest.Config
 	WS      ws.Config
 	Hooks   hooks.Config
+	Trace   trace.Config
 	// Outputs holds one settings struct per line of the output table.
 	Outputs []any
 }
@@ -109,5 +111,5 @@ func NewSettings(version string) *Settings {
 
 // Sections lists the structs to fill, in the order of the documentation.
 func (s *Settings) Sections() []any {
-	return append([]any{&s.Server, &s.REST, &s.WS, &s.Hooks, &s.SIP, &s.RTPIn, &s.Codecs, &s.FFmpeg, &s.Video}, s.Outputs...)
+	return append([]any{&s.Server, &s.REST, &s.WS, &s.Hooks, &s.Trace, &s.SIP, &s.RTPIn, &s.Codecs, &s.FFmpeg, &s.Video}, s.Outputs...)
 }

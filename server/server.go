@@ -15,10 +15,12 @@ import (
 	"time"
 
 	"lineout/api/admin"
+	"lineout/api/doctor"
 	"lineout/api/rest"
 	"lineout/api/ws"
 	"lineout/calls"
 	"lineout/calls/sip"
+	"lineout/calls/trace"
 	"lineout/hooks"
 	"lineout/outputs"
 	"lineout/outputs/rtmp"
@@ -39,6 +41,7 @@ type Server struct {
 	agent   *sip.Agent
 	calls   *calls.Manager
 	hooks   *hooks.Notifier
+	doctor  *doctor.Service
 	outputs []outputs.Output
 	player  *webrtc.Service
 	pusher  *rtmp.Output
@@ -103,12 +106,16 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 	if s.agent, err = sip.New(settings.SIP, table, log); err != nil {
 		return s, err
 	}
+	recorder := trace.New(settings.Trace)
+	s.agent.Trace(recorder)
+	s.doctor = doctor.New(recorder)
 	if err := s.agent.Listen(); err != nil {
 		return s, err
 	}
 	s.hooks = hooks.New(settings.Hooks, s.host(), log)
 	s.calls = calls.NewManager(calls.Deps{Dialer: s.agent, Streams: s.hub, Codecs: table, RTPIn: settings.RTPIn,
-		CheckPush: s.checkPush, StartPush: s.startPush, EarlyMedia: settings.SIP.EarlyMedia, Observe: s.hooks.Notify, Log: log})
+		CheckPush: s.checkPush, StartPush: s.startPush, EarlyMedia: settings.SIP.EarlyMedia, Observe: s.observe, Log: log})
+	s.doctor.Watch(s.calls)
 	s.sockets = ws.New(settings.WS, ws.Deps{Stream: s.hub.Get, Play: s.play, Log: log})
 	if s.api, err = rest.New(settings.REST, rest.Deps{Calls: s.calls, Streams: s.hub, Viewers: s.viewers,
 		RecordName: s.recorder.RecordName, Outputs: s.outputs, Log: log}); err != nil {
@@ -121,6 +128,12 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 		return s, err
 	}
 	return s, s.hooks.Open() // with the ports taken: no other server of these settings uses its files
+}
+
+// observe passes a call's change on.
+func (s *Server) observe(i calls.Info) {
+	s.hooks.Notify(i)
+	s.doctor.Observe(i)
 }
 
 // host is this server's address in notifications: as announced in SIP, if that is set.
@@ -222,7 +235,11 @@ func (s *Server) routes() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	tables = append(tables, pages, admin.Routes(admin.Deps{Streams: s.hub, Metrics: metrics, Stat: s.stat,
+	page, err := web.Doctor()
+	if err != nil {
+		return nil, err
+	}
+	tables = append(tables, pages, s.doctor.Routes(guard.Wrap, page), admin.Routes(admin.Deps{Streams: s.hub, Metrics: metrics, Stat: s.stat,
 		Health: s.health, Guard: guard.Wrap, Index: index, Start: s.started, Log: s.log}))
 	if s.settings.Server.Debug {
 		tables = append(tables, profiles(guard.Wrap))

@@ -1,4 +1,4 @@
-// Package web holds the pages people open: the player and a landing page.
+// Package web holds the pages people open: the player, a landing page and the call doctor.
 // They are embedded, need no build step and load nothing from elsewhere.
 package web
 
@@ -38,6 +38,7 @@ var files = map[string]string{
 	"/player/whep.js":               "whep.js",
 	"/player/hls.js":                "hls.js",
 	"/player/index.js":              "index.js",
+	"/player/doctor.js":             "doctor.js",
 	"/player/lineout.css":           "lineout.css",
 	"/player/icon.svg":              "icon.svg",
 	"/player/vendor/hls.min.js":     "vendor/hls.min.js",
@@ -63,6 +64,9 @@ func Routes() (map[string]http.Handler, error) {
 
 // Index returns the landing page.
 func Index() (http.Handler, error) { return embedded("index.html", policy) }
+
+// Doctor returns the page of the call doctor. It shows what the REST API lets it.
+func Doctor() (http.Handler, error) { return embedded("doctor.html", policy) }
 
 // embedded serves one embedded file with a validator, so that a browser asks again
 // but does not load again.

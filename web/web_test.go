@@ -29,12 +29,15 @@ func site(t testing.TB) *http.ServeMux {
 	index, err := Index()
 	require.NoError(t, err)
 	mux.Handle("/{$}", index)
+	doctor, err := Doctor()
+	require.NoError(t, err)
+	mux.Handle("/doctor", doctor)
 	return mux
 }
 
 func TestPagesAreServedWithTheirPolicy(t *testing.T) {
 	mux := site(t)
-	paths := []string{"/"}
+	paths := []string{"/", "/doctor"}
 	for p := range files {
 		paths = append(paths, p)
 	}
@@ -99,7 +102,7 @@ func TestPagesKeepTheirOwnPolicy(t *testing.T) {
 func TestLinksLeadSomewhere(t *testing.T) {
 	mux := site(t)
 	refs := regexp.MustCompile(`(?:src|href|action)="([^"]+)"|from "\./([^"]+)"|src = "([^"]+)"`)
-	for _, p := range []string{"/", "/player", "/player/player.js", "/player/hls.js", "/player/whep.js", "/player/index.js"} {
+	for _, p := range []string{"/", "/doctor", "/player", "/player/player.js", "/player/hls.js", "/player/whep.js", "/player/index.js"} {
 		w := httptest.NewRecorder()
 		mux.ServeHTTP(w, httptest.NewRequest(http.MethodGet, p, nil))
 		body, err := io.ReadAll(w.Body)

@@ -34,6 +34,10 @@ var exceptions = map[fault.Code]string{
 	fault.Unavailable:           "ServiceUnavailableException",
 }
 
+// WriteError answers a request in the form of the API, for those who serve
+// paths below /rest-api/ beside it.
+func WriteError(w http.ResponseWriter, r *http.Request, err error) { writeError(w, r, err, time.Now()) }
+
 // writeError answers with the class and the message of err.
 func writeError(w http.ResponseWriter, r *http.Request, err error, now time.Time) {
 	code := fault.CodeOf(err)

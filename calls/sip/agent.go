@@ -18,6 +18,7 @@ import (
 
 	"lineout/api/fault"
 	"lineout/calls/leg"
+	"lineout/calls/trace"
 	"lineout/codecs"
 )
 
@@ -41,9 +42,10 @@ type Agent struct {
 	phones   *keyMemory
 	declined *rate.Limiter // of log lines: scanners of the Internet call all day
 
-	wire *wire
-	tpl  *sipmsg.TransportLayer
-	txl  *sipmsg.TransactionLayer
+	trace *trace.Recorder
+	wire  *wire
+	tpl   *sipmsg.TransportLayer
+	txl   *sipmsg.TransactionLayer
 
 	mu      sync.Mutex
 	running context.Context // life of dialogs; nil unless Run runs and takes calls
@@ -77,6 +79,9 @@ func New(cfg Config, table *codecs.Table, log *slog.Logger) (*Agent, error) {
 	return a, nil
 }
 
+// Trace has messages and packets recorded. It comes before Listen.
+func (a *Agent) Trace(r *trace.Recorder) { a.trace = r }
+
 // Listen binds the SIP port: the first free one of the range. Run uses and
 // closes it.
 func (a *Agent) Listen() error {
@@ -103,6 +108,7 @@ func (a *Agent) start(c *net.UDPConn) {
 	raiseDatagramLimit()
 	quiet := slog.New(slog.DiscardHandler)
 	a.wire = newWire(c, a.isPeer, a.log)
+	a.wire.rec = a.trace
 	a.tpl = sipmsg.NewTransportLayer(net.DefaultResolver, sipmsg.NewParser(), nil, sipmsg.WithTransportLayerLogger(quiet))
 	a.txl = sipmsg.NewTransactionLayer(a.tpl, sipmsg.WithTransactionLayerLogger(quiet),
 		sipmsg.WithTransactionLayerUnhandledResponseHandler(a.stray))
@@ -196,6 +202,7 @@ func (a *Agent) Dial(_ context.Context, r leg.Request) (leg.Leg, error) {
 		a.work.Done()
 		return nil, err
 	}
+	d.media.trace = a.trace.Open(r.CallID)
 	go func() {
 		defer a.work.Done()
 		d.run(ctx)

@@ -130,14 +130,6 @@ func TestPortPool(t *testing.T) {
 	}
 }
 
-func TestMask(t *testing.T) {
-	in := "REGISTER sip:x SIP/2.0\r\nAuthorization: Digest username=\"u\",\r\n response=\"secret\"\r\nproxy-authorization : Digest secret\r\nX: y\r\n\r\na=crypto:1 AES inline:secret\r\nk=clear:secret\r\na=x\r\n"
-	out := mask([]byte(in))
-	if strings.Contains(out, "secret") || !strings.Contains(out, "X: y") || !strings.Contains(out, "a=x") {
-		t.Error(out)
-	}
-}
-
 // TestWireBounds: strangers are limited, peers are not; too many headers are
 // dropped; sipgo's table is emptied when it has grown.
 func TestWireBounds(t *testing.T) {

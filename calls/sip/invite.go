@@ -68,6 +68,7 @@ func (d *dialog) converse(ctx, setup context.Context) leg.Cause {
 	d.mu.Lock()
 	d.next = next
 	d.prepare(address)
+	d.media.trace.Host(address)
 	d.mu.Unlock()
 	if d.req.Register {
 		release, err := d.a.register(setup, d.party, next, address)

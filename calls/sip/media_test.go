@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"lineout/calls/leg"
+	"lineout/calls/trace"
 	"lineout/media"
 )
 
@@ -293,7 +294,7 @@ func TestReception(t *testing.T) {
 func agreedSection(t testing.TB, kind media.Kind, dir direction) *section {
 	t.Helper()
 	ours, _ := selectFormats(defaults(t).Codecs, table())
-	s := &section{kind: kind, ours: ofKind(ours, kind), cname: "rtp/x/y", want: true}
+	s := &section{kind: kind, pair: &portPair{port: 4000}, ours: ofKind(ours, kind), cname: "rtp/x/y", want: true}
 	s.tx.ssrc = 77
 	a := &agreement{sendPT: 8, send: payload{codec: "PCMA", clock: 8000}}
 	a.byPT[8] = a.send
@@ -407,7 +408,7 @@ func FuzzDatagram(f *testing.F) {
 	f.Add([]byte{0x81, 206, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s := agreedSection(t, media.Audio, sendrecv) // new for each: what came before must not matter
-		m := &session{sections: []*section{s}, digit: func(string) {}}
+		m := &session{sections: []*section{s}, digit: func(string) {}, trace: trace.New(trace.Config{Calls: 1, CallBytes: 1 << 14, TotalBytes: 1 << 20}).Open("x")}
 		var b slab
 		got := func(p leg.Packet) {
 			if (p.RTP == nil) == (p.RTCP == nil) {

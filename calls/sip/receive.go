@@ -103,6 +103,7 @@ func (m *session) media(s *section, b *slab, n int, src netip.AddrPort, now time
 		return
 	}
 	v, digit, askKey := s.admit(p, n, src, now)
+	m.trace.Received(s.kind, false, s.pair.port, src, b.buf[:n], now, v == reject)
 	if v == reject {
 		return
 	}
@@ -146,6 +147,7 @@ func (m *session) control(s *section, b []byte, src netip.AddrPort, now time.Tim
 	if len(b) >= maxPacket || !s.admitRTCP(src) {
 		return
 	}
+	m.trace.Received(s.kind, true, s.pair.port+1, src, b, now, false)
 	pkts, err := rtcp.Unmarshal(append([]byte(nil), b...))
 	if err != nil {
 		s.mu.Lock()

@@ -15,6 +15,7 @@ import (
 	"github.com/pion/rtp"
 
 	"lineout/calls/leg"
+	"lineout/calls/trace"
 	"lineout/codecs"
 	"lineout/media"
 )
@@ -23,6 +24,7 @@ import (
 // the end of the leg; the same session serves early media and the answer.
 type session struct {
 	log      *slog.Logger
+	trace    *trace.Call
 	sections []*section // in the order of our offer
 	local    string     // bound address, for statistics
 	window   time.Duration
@@ -126,6 +128,7 @@ func (m *session) WriteRTP(k media.Kind, h *rtp.Header, payload []byte) error {
 		return fmt.Errorf("a packet of %d bytes does not fit into a datagram of %d", n+len(payload), len(buf))
 	}
 	n += copy(buf[n:], payload)
+	m.trace.Sent(k, false, s.pair.port, to, buf[:n])
 	_, err = s.pair.rtp.WriteToUDPAddrPort(buf[:n], to)
 	return m.ignoreUnreachable(err)
 }
@@ -195,6 +198,7 @@ func (m *session) sendRTCP(s *section, b []byte, to netip.AddrPort) {
 	if b == nil || !to.IsValid() {
 		return
 	}
+	m.trace.Sent(s.kind, true, s.pair.port+1, to, b)
 	_, _ = s.pair.rtcp.WriteToUDPAddrPort(b, to) // lost reports are replaced by the next
 }
 
@@ -231,6 +235,7 @@ func (m *session) flush(s *section, now time.Time, buf []byte) {
 		if n == 0 {
 			break
 		}
+		m.trace.Sent(s.kind, false, s.pair.port, to, buf[:n])
 		_, _ = s.pair.rtp.WriteToUDPAddrPort(buf[:n], to) // a lost comfort packet is no loss
 	}
 	if b, to := s.report(now); b != nil {

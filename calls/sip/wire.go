@@ -6,10 +6,11 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"regexp"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"lineout/calls/trace"
 )
 
 const (
@@ -24,10 +25,12 @@ const (
 // wire is the SIP socket as sipgo sees it. It bounds what strangers may cost:
 // their rate, the number of headers, and the size of sipgo's address table,
 // which grows with every source address until the reader is started anew. It
-// also logs whole messages at debug level, without secrets.
+// also hands whole messages to the recorder and, at debug level, to the log,
+// without secrets.
 type wire struct {
 	*net.UDPConn
 	log   *slog.Logger
+	rec   *trace.Recorder
 	known func(netip.Addr) bool
 	limit atomic.Int64 // of sources
 
@@ -74,7 +77,7 @@ func (w *wire) ReadFrom(b []byte) (int, net.Addr, error) {
 			return 0, nil, net.ErrClosed
 		}
 		w.sources[src] = struct{}{}
-		w.trace("SIP message received", "from", src, b[:n])
+		w.told(false, src, b[:n])
 		return n, net.UDPAddrFromAddrPort(src), nil
 	}
 }
@@ -99,23 +102,24 @@ func (w *wire) admit(b []byte, src netip.AddrPort, now time.Time) bool {
 
 // WriteTo implements net.PacketConn.
 func (w *wire) WriteTo(b []byte, to net.Addr) (int, error) {
-	w.trace("SIP message sent", "to", to, b)
+	if u, ok := to.(*net.UDPAddr); ok {
+		a := u.AddrPort()
+		w.told(true, netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), b)
+	}
 	return w.UDPConn.WriteTo(b, to)
 }
 
-func (w *wire) trace(what, dir string, peer any, b []byte) {
-	if w.log.Enabled(context.Background(), slog.LevelDebug) {
-		w.log.Debug(what, dir, peer, "message", mask(b))
+// told passes a message on to those who look in.
+func (w *wire) told(sent bool, peer netip.AddrPort, b []byte) {
+	if l, ok := w.LocalAddr().(*net.UDPAddr); ok {
+		w.rec.Message(sent, l.AddrPort(), peer, b)
 	}
-}
-
-var (
-	secretHeader = regexp.MustCompile(`(?im)^((?:proxy-)?authorization[ \t]*:)[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*`)
-	secretLine   = regexp.MustCompile(`(?im)^(a=crypto:|a=key-mgmt:|k=)[^\r\n]*`)
-)
-
-// mask hides credentials and media keys.
-func mask(b []byte) string {
-	b = secretHeader.ReplaceAll(b, []byte("$1 ***"))
-	return string(secretLine.ReplaceAll(b, []byte("$1***")))
+	if !w.log.Enabled(context.Background(), slog.LevelDebug) {
+		return
+	}
+	if sent {
+		w.log.Debug("SIP message sent", "to", peer, "message", trace.Mask(b))
+	} else {
+		w.log.Debug("SIP message received", "from", peer, "message", trace.Mask(b))
+	}
 }

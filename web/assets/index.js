@@ -53,7 +53,7 @@ async function refresh() {
         [["Player", "/player?stream=" + enc], ["HLS", `/${enc}/${enc}.m3u8`], ["Graph", "/debug/graph/" + enc]]);
     }));
     $("calls-card").hidden = calls.length === 0;
-    $("calls").replaceChildren(...calls.map((c) => row(c.callId, [c.status, c.sipStatus && "SIP " + c.sipStatus, `${c.caller || "?"} → ${c.callee || "?"}`, c.rtmpStreamStatus], [])));
+    $("calls").replaceChildren(...calls.map((c) => row(c.callId, [c.status, c.sipStatus && "SIP " + c.sipStatus, `${c.caller || "?"} → ${c.callee || "?"}`, c.rtmpStreamStatus], [["Doctor", "/doctor?call=" + encodeURIComponent(c.callId)]])));
   } catch (e) {
     $("note").hidden = false;
     $("note").textContent = "The list cannot be shown: " + e.message;
