@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"testing"
@@ -62,6 +63,7 @@ func checkFilled(t *testing.T, r *media.Report, size string) {
 // whole in the server's recording to the sample, and real pictures take over.
 func TestPicturesComeLateAndStop(t *testing.T) {
 	srv := peers.StartLineout(t, map[string]string{"generate_video": "true", "hls_auto_start": "true"})
+	browser, pages := peers.StartBrowser(t), site(t)
 	rtmp := peers.StartRTMPServer(t)
 	encode := func(codec string) *peers.EncoderTrack { return peers.Encode(t, peers.FFmpeg, codec) }
 	both := peers.NewEncoder(t, peers.EncoderConfig{Program: peers.FFmpeg, Audio: encode(peers.PCMA), Video: encode(peers.H264)})
@@ -85,6 +87,7 @@ func TestPicturesComeLateAndStop(t *testing.T) {
 	// The times are those of the story, nothing is waited for by them.
 	at(7)
 	black := playlistEnd(t, srv.HLSURL(stream))
+	page := browser.Open(t, pages+"/pages/hls.html?src="+url.QueryEscape(srv.HLSURL(stream)))
 	at(8)
 	first := camera()
 	first.Start(t, 0, to.Track("video").Port())
@@ -106,6 +109,12 @@ func TestPicturesComeLateAndStop(t *testing.T) {
 	after := playlistEnd(t, srv.HLSURL(stream))
 	camera().Start(t, 0, to.Track("video").Port())
 	sound.Wait(t, 15*time.Second)
+	// The page was loaded while there was black alone.
+	if v := page.View(t).Media[0]; v.Numbered < 150 || v.CurrentTime < 15 || v.Size != "640x360" {
+		t.Errorf("hls.js: %+v", v)
+	} else {
+		t.Logf("hls.js: %+v", v)
+	}
 	if black < 2 || after < before+2 {
 		t.Errorf("HLS had %d segments of black, then went from %d to %d while pictures were missing for 6 s", black, before, after)
 	}
@@ -131,9 +140,9 @@ func TestPicturesComeLateAndStop(t *testing.T) {
 
 // playlistEnd is the number after the newest segment of the playlist behind an
 // address, of the video where there are several.
-func playlistEnd(t *testing.T, url string) int {
+func playlistEnd(t *testing.T, address string) int {
 	t.Helper()
-	text := fetch(t, url)
+	text := fetch(t, address)
 	for !strings.Contains(text, "#EXTINF") {
 		next := ""
 		for line := range strings.Lines(text) {
@@ -144,8 +153,8 @@ func playlistEnd(t *testing.T, url string) int {
 		if next == "" {
 			t.Fatalf("no playlist in %s", text)
 		}
-		url = url[:strings.LastIndexByte(url, '/')+1] + next
-		text = fetch(t, url)
+		address = address[:strings.LastIndexByte(address, '/')+1] + next
+		text = fetch(t, address)
 	}
 	first := 0
 	for line := range strings.Lines(text) {
@@ -156,9 +165,9 @@ func playlistEnd(t *testing.T, url string) int {
 	return first + strings.Count(text, "#EXTINF")
 }
 
-func fetch(t *testing.T, url string) string {
+func fetch(t *testing.T, address string) string {
 	t.Helper()
-	res, err := http.Get(url)
+	res, err := http.Get(address)
 	if err != nil {
 		t.Fatal(err)
 	}
