@@ -22,6 +22,11 @@ import (
 // keyEvery is the distance of key frames where the sink does not ask for one.
 const keyEvery = 2 * time.Second
 
+// slow times the pace of the newest pictures must pass before they count as
+// stopped: a shared screen may send one every few seconds, and would have to
+// begin with a key frame each time.
+const slow = 3
+
 // Wrap puts a filler around a sink for H.264. generate overrides the setting
 // of that name; the rest is c's, which must be valid. A sink that cannot take
 // up a track gets frames of the real track in place of the black one when real
@@ -48,6 +53,9 @@ type sink struct {
 	begun   bool          // there was a picture, also before this Open
 	last    time.Duration // DTS of the newest picture given on
 	key     *media.Frame  // newest real key frame
+	seen    time.Duration // DTS of the newest real picture, given on or not
+	pace    time.Duration // between the newest two of them since Open
+	paced   bool          // there was one since Open
 	filling bool          // the newest picture is generated: real ones begin with a key frame
 	next    time.Duration // DTS of the next generated picture
 	lastKey time.Duration // DTS of the newest generated key frame
@@ -65,6 +73,7 @@ func (s *sink) Open(ctx context.Context, tracks []*media.Track) error {
 		s.every = keyEvery
 	}
 	s.black, s.track, s.real, s.key, s.heard, s.filling = nil, nil, nil, nil, false, false
+	s.paced, s.pace = false, 0
 	if s.generate && !slices.ContainsFunc(tracks, func(t *media.Track) bool { return t.Kind == media.Video }) {
 		b, err := s.cfg.black()
 		if err != nil {
@@ -121,6 +130,10 @@ func (s *sink) Write(ctx context.Context, f *media.Frame) error {
 // frame whose place is free; the others are not missed, because they refer to
 // pictures that are long over.
 func (s *sink) picture(ctx context.Context, f *media.Frame) error {
+	if s.paced {
+		s.pace = f.DTS - s.seen
+	}
+	s.paced, s.seen = true, f.DTS
 	if s.begun && f.DTS <= s.last || s.filling && !f.Key {
 		s.filling = true
 		f.Track.AskKeyframe()
@@ -154,7 +167,7 @@ func (s *sink) fill(ctx context.Context, f *media.Frame) error {
 			s.next, horizon = s.free(f.DTS), f.DTS
 			s.lastKey = s.next - s.every
 		}
-	case s.cfg.Repeat > 0 && s.key != nil && (s.filling || f.DTS-s.last > s.cfg.Repeat):
+	case s.cfg.Repeat > 0 && s.key != nil && (s.filling || f.DTS-s.seen > max(s.cfg.Repeat, slow*s.pace)):
 		if !s.filling {
 			s.next = s.free(horizon)
 		}

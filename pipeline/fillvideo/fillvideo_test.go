@@ -233,6 +233,35 @@ func TestPicturesStop(t *testing.T) {
 	}
 }
 
+// A sender of few pictures is waited for once it is known as one.
+func TestSlowPictures(t *testing.T) {
+	in := &bare{}
+	x := newCall(t, in, config(), false)
+	x.open(x.audio, x.video)
+	for at := time.Duration(0); at < 60*time.Second; at += 4 * time.Second {
+		x.picture(at, at < 12*time.Second) // the first ones are key frames, as it was asked to send
+		x.sound(at, at+4*time.Second)
+	}
+	filler, real := 0, 0
+	for _, f := range check(t, in.got) {
+		if f.Filler {
+			filler++
+		} else {
+			real++
+		}
+	}
+	in.got = nil
+	x.open(x.audio, x.video) // long after the stream began
+	x.picture(160*time.Second, true)
+	x.sound(160*time.Second, 163*time.Second)
+	if n := len(check(t, in.got)); n != 2 {
+		t.Errorf("%d pictures, want one and its repetition", n)
+	}
+	if real != 15 || filler != 1 {
+		t.Errorf("%d real pictures of 15, %d generated, want only those of the first pause", real, filler)
+	}
+}
+
 // A real picture never yields its time: one whose place is taken is left out,
 // and a key frame is asked for.
 func TestNoPlaceLeft(t *testing.T) {
