@@ -114,8 +114,14 @@ func TestGlare(t *testing.T) {
 	u.answer(r, 491, "")
 	begin := time.Now()
 	u.next(sipmsg.ACK)
-	u.ask("UPDATE", u.sdp("a=sendonly"), "Content-Type: application/sdp") // theirs comes first
-	u.response(200)
+	for code := 491; code == 491; { // theirs comes first, as soon as our turn is over
+		u.ask("UPDATE", u.sdp("a=sendonly"), "Content-Type: application/sdp")
+		m, ok := u.read().(*sipmsg.Response)
+		if !ok {
+			t.Fatal("no answer to UPDATE")
+		}
+		code = m.StatusCode
+	}
 	r = u.next(sipmsg.INVITE)
 	if d := time.Since(begin); d < 2100*time.Millisecond {
 		t.Errorf("our offer came again after %v", d)
