@@ -205,7 +205,14 @@ func (c *call) handle(e leg.Event) bool {
 		c.log.Debug("digit received") // not which: it may be of somebody's PIN
 		return false
 	}
-	if e.Type == leg.MediaChanged {
+	switch e.Type {
+	case leg.Transfer:
+		c.transferred(e)
+		return false
+	case leg.MessageReceived:
+		c.log.Info("message received", "bytes", len(e.Text)) // its words are nobody else's business
+		return false
+	case leg.MediaChanged:
 		if c.tap != nil {
 			c.tap.mediaChanged()
 		}

@@ -21,20 +21,27 @@ type Calls interface {
 	SendDTMF(ctx context.Context, callID, digits, how string) error
 	// Hold puts the other party on hold or takes it back.
 	Hold(ctx context.Context, callID string, hold bool) error
+	// Transfer asks the other party to call target or to take the place of us in
+	// the call replaces.
+	Transfer(ctx context.Context, callID, target, replaces string) error
+	// SendMessage sends a text to the other party.
+	SendMessage(ctx context.Context, callID, text string) error
 	// Stats measures a call that has not ended.
 	Stats(callID string) (calls.Stats, error)
 }
 
 func (a *API) callMethods() map[string]outputs.Method {
 	return map[string]outputs.Method{
-		"call/startup":   a.callStartup,
-		"call/find":      a.callFind,
-		"call/find_all":  a.callFindAll,
-		"call/terminate": a.callTerminate,
-		"call/send_dtmf": a.callSendDTMF,
-		"call/hold":      a.callHold(true),
-		"call/unhold":    a.callHold(false),
-		"call/stats":     a.callStats,
+		"call/startup":      a.callStartup,
+		"call/find":         a.callFind,
+		"call/find_all":     a.callFindAll,
+		"call/terminate":    a.callTerminate,
+		"call/send_dtmf":    a.callSendDTMF,
+		"call/hold":         a.callHold(true),
+		"call/unhold":       a.callHold(false),
+		"call/transfer":     a.callTransfer,
+		"call/send_message": a.callSendMessage,
+		"call/stats":        a.callStats,
 	}
 }
 
@@ -154,6 +161,43 @@ func (a *API) callHold(hold bool) outputs.Method {
 		}
 		return nil, a.Calls.Hold(ctx, id, hold)
 	}
+}
+
+// callTransfer is an addition, as callHold.
+func (a *API) callTransfer(ctx context.Context, decode func(any) error) (any, error) {
+	id, err := callID(decode)
+	if err != nil {
+		return nil, err
+	}
+	var q struct {
+		Target   loose.String `json:"target"`
+		Replaces loose.String `json:"replaces"`
+	}
+	if err := decode(&q); err != nil {
+		return nil, err
+	}
+	if (q.Target == "") == (q.Replaces == "") {
+		return nil, fault.New(fault.BadRequest, "give one of the keys %q and %q", "target", "replaces")
+	}
+	return nil, a.Calls.Transfer(ctx, id, string(q.Target), string(q.Replaces))
+}
+
+// callSendMessage is an addition, as callHold (S0-4).
+func (a *API) callSendMessage(ctx context.Context, decode func(any) error) (any, error) {
+	id, err := callID(decode)
+	if err != nil {
+		return nil, err
+	}
+	var q struct {
+		Body loose.String `json:"body"`
+	}
+	if err := decode(&q); err != nil {
+		return nil, err
+	}
+	if q.Body == "" {
+		return nil, fault.New(fault.BadRequest, "key %q is missing", "body")
+	}
+	return nil, a.Calls.SendMessage(ctx, id, string(q.Body))
 }
 
 // maxDigits bounds one send_dtmf: 64 digits take about ten seconds to send.

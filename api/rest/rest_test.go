@@ -82,6 +82,16 @@ func (f *fakeCalls) Hold(_ context.Context, id string, hold bool) error {
 	return nil
 }
 
+func (f *fakeCalls) Transfer(_ context.Context, id, target, replaces string) error {
+	f.dtmf = append(f.dtmf, "transfer "+target+replaces)
+	return f.Terminate(context.Background(), id)
+}
+
+func (f *fakeCalls) SendMessage(_ context.Context, id, text string) error {
+	f.dtmf = append(f.dtmf, "message "+text)
+	return f.Terminate(context.Background(), id)
+}
+
 func (f *fakeCalls) Stats(id string) (calls.Stats, error) {
 	if s, ok := f.stats[id]; ok {
 		return s, nil
@@ -257,7 +267,7 @@ func TestErrorBodies(t *testing.T) {
 // Every method meets the same bad requests.
 func TestEveryMethodRefusesBadBodies(t *testing.T) {
 	a := newAPI(t, Config{}, nil, nil)
-	require.Len(t, a.Methods(), 8+3+5+5)
+	require.Len(t, a.Methods(), 10+3+5+5)
 	for _, path := range a.Methods() {
 		require.Equal(t, 400, post(a, path, `{"callId":`).Code, path)
 		require.Equal(t, 400, post(a, path, `"text"`).Code, path)
@@ -315,7 +325,17 @@ func TestHold(t *testing.T) {
 		require.Equal(t, 404, post(a, path, `{"callId":"none"}`).Code)
 		require.Equal(t, 400, post(a, path, `{}`).Code)
 	}
-	require.Equal(t, []string{"hold true", "hold false"}, f.dtmf)
+	for path, body := range map[string]string{"/rest-api/call/transfer": `"target":"5"`, "/rest-api/call/send_message": `"body":"hi"`} {
+		require.Equal(t, 404, post(a, path, `{"callId":"none",`+body+`}`).Code)
+		require.Equal(t, 200, post(a, path, `{"callId":"c",`+body+`}`).Code)
+		for _, bad := range []string{`{"callId":"c"}`, `{` + body + `}`, `{"callId":"c","target":"1","replaces":"2"}`, `{"callId":"c","body":{},"target":[]}`} {
+			require.Equal(t, 400, post(a, path, bad).Code, path+bad)
+		}
+	}
+	require.Contains(t, f.dtmf, "hold true")
+	require.Contains(t, f.dtmf, "hold false")
+	require.Contains(t, f.dtmf, "transfer 5")
+	require.Contains(t, f.dtmf, "message hi")
 }
 
 func TestAnswerForms(t *testing.T) {

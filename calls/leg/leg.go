@@ -32,6 +32,22 @@ type Leg interface {
 	Hangup(ctx context.Context, c Cause) error
 }
 
+// Transferer is a Leg that can be asked to call somebody else.
+type Transferer interface {
+	// Transfer asks the remote party to call target, a user, a number or a SIP
+	// URI, or, when replaces is the Call-ID of another leg, to take that leg's
+	// place. It returns when the remote party has agreed to try; Transfer events
+	// tell of the outcome, and a leg that was transferred is to be hung up.
+	Transfer(ctx context.Context, target, replaces string) error
+}
+
+// Messenger is a Leg that carries text messages.
+type Messenger interface {
+	// SendMessage sends a text of at most 1300 bytes and returns when the remote
+	// party has taken it.
+	SendMessage(ctx context.Context, text string) error
+}
+
 // DTMF is the way a digit travels.
 type DTMF string
 
@@ -47,15 +63,17 @@ type EventType uint8
 
 // Event types in the order an outgoing call meets them.
 const (
-	Trying       EventType = iota + 1 // 100
-	Ringing                           // 180
-	EarlyMedia                        // 183; Media is set when it carried SDP
-	Answered                          // 2xx; Media is set
-	Held                              // one side put the other on hold
-	Resumed                           // neither does any more
-	MediaChanged                      // what was agreed on media has changed; Media is set
-	DTMFReceived                      // Digit is set
-	Ended                             // last event; Cause is set
+	Trying          EventType = iota + 1 // 100
+	Ringing                              // 180
+	EarlyMedia                           // 183; Media is set when it carried SDP
+	Answered                             // 2xx; Media is set
+	Held                                 // one side put the other on hold
+	Resumed                              // neither does any more
+	MediaChanged                         // what was agreed on media has changed; Media is set
+	Transfer                             // progress of a Transfer: Code and Text are the new call's status line
+	MessageReceived                      // Text is what the other side wrote
+	DTMFReceived                         // Digit is set
+	Ended                                // last event; Cause is set
 )
 
 // Event is one thing that happened to a leg.

@@ -264,3 +264,28 @@ func TestBaresipIsHeld(t *testing.T) {
 	phone.Hangup(t)
 	call.wait(leg.Ended)
 }
+
+// TestBaresipIsTransferred: a phone follows our REFER to another phone and
+// tells of it.
+func TestBaresipIsTransferred(t *testing.T) {
+	first := peers.StartSoftphone(t, peers.SoftphoneConfig{Video: peers.None})
+	second := peers.StartSoftphone(t, peers.SoftphoneConfig{User: "10007", Video: peers.None})
+	s := start(t, nil)
+	call := s.dial(t, direct(first))
+	call.wait(leg.Answered)
+	first.WaitEvent(t, "CALL_ESTABLISHED")
+	if err := call.Leg.(leg.Transferer).Transfer(t.Context(), second.URI(), ""); err != nil {
+		t.Fatal(err)
+	}
+	second.WaitEvent(t, "CALL_ESTABLISHED")
+	peers.Eventually(t, "the outcome", 10*time.Second, func() bool {
+		call.mu.Lock()
+		defer call.mu.Unlock()
+		for _, e := range call.events {
+			if e.Type == leg.Transfer && e.Code == 200 {
+				return true
+			}
+		}
+		return false
+	})
+}

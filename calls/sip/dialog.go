@@ -68,6 +68,7 @@ type dialog struct {
 	earlyTag  string             // whose description it is
 	branches  map[string]*branch // by To tag
 	update    bool               // the peer lists UPDATE
+	referring bool               // a REFER of ours is under way
 	timer     sessionTimer
 	session   time.Duration // interval to ask for
 	minSE     time.Duration
@@ -101,7 +102,7 @@ func (a *Agent) newDialog(r leg.Request, p *party) *dialog {
 }
 
 // Events implements leg.Leg. The queue is bounded: when the reader sleeps,
-// digits, holds and changes of media are dropped first, and Ended always fits.
+// digits, messages, holds and changes of media are dropped first, and Ended always fits.
 func (d *dialog) Events() <-chan leg.Event { return d.events }
 
 func (d *dialog) emit(e leg.Event) {
@@ -110,7 +111,7 @@ func (d *dialog) emit(e leg.Event) {
 	if d.over {
 		return
 	}
-	minor := e.Type == leg.DTMFReceived || e.Type == leg.Held || e.Type == leg.Resumed || e.Type == leg.MediaChanged
+	minor := e.Type == leg.DTMFReceived || e.Type == leg.MessageReceived || e.Type == leg.Transfer || e.Type == leg.Held || e.Type == leg.Resumed || e.Type == leg.MediaChanged
 	if minor && len(d.events) >= eventQueue/2 {
 		return
 	}
@@ -184,7 +185,7 @@ func (d *dialog) SendDTMF(ctx context.Context, digits string, how leg.DTMF) erro
 
 // info sends an INFO in the dialog and wants a 2xx.
 func (d *dialog) info(ctx context.Context, contentType, body string) error {
-	res, err := d.do(ctx, sipmsg.INFO, contentType, body, nil)
+	res, err := d.request(ctx, sipmsg.INFO, contentType, body)
 	if err != nil {
 		return err
 	}
@@ -194,17 +195,13 @@ func (d *dialog) info(ctx context.Context, contentType, body string) error {
 	return nil
 }
 
-// do sends a request within the dialog and waits for its final answer,
+// request sends a request within the dialog and waits for its final answer,
 // answering one digest challenge.
-func (d *dialog) do(ctx context.Context, method sipmsg.RequestMethod, contentType, body string, extra sipmsg.Header) (*sipmsg.Response, error) {
+func (d *dialog) request(ctx context.Context, method sipmsg.RequestMethod, contentType, body string, extra ...sipmsg.Header) (*sipmsg.Response, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	send := func(challenge *sipmsg.Response) (*sipmsg.Response, error) {
-		var more []sipmsg.Header
-		if extra != nil {
-			more = append(more, extra)
-		}
-		req, next, err := d.inDialog(method, contentType, body, challenge, more...)
+		req, next, err := d.inDialog(method, contentType, body, challenge, extra...)
 		if err != nil {
 			return nil, err
 		}

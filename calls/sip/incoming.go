@@ -119,6 +119,10 @@ func (d *dialog) handle(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 		d.a.respond(req, tx, 500, "CSeq Out Of Order")
 		return
 	}
+	if unknown := required(req); unknown != "" {
+		d.a.respond(req, tx, 420, "Bad Extension", sipmsg.NewHeader("Unsupported", unknown))
+		return
+	}
 	switch req.Method {
 	case sipmsg.BYE:
 		d.a.respond(req, tx, 200, "OK")
@@ -130,8 +134,12 @@ func (d *dialog) handle(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 		d.handleOffer(req, tx)
 	case sipmsg.INFO:
 		d.handleInfo(req, tx)
-	case sipmsg.OPTIONS, sipmsg.NOTIFY, sipmsg.MESSAGE:
+	case sipmsg.OPTIONS:
 		d.a.respond(req, tx, 200, "OK")
+	case sipmsg.NOTIFY:
+		d.handleNotify(req, tx)
+	case sipmsg.MESSAGE:
+		d.handleMessage(req, tx)
 	case sipmsg.REFER:
 		d.a.respond(req, tx, 603, "Decline")
 	case sipmsg.CANCEL:
@@ -139,6 +147,18 @@ func (d *dialog) handle(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 	default:
 		d.a.respond(req, tx, 405, "Method Not Allowed")
 	}
+}
+
+// required are the extensions a request needs that we do not know (RFC 3261
+// section 8.2.2.3), "" if there are none.
+func required(req *sipmsg.Request) string {
+	var unknown []string
+	for _, w := range listed(req.GetHeaders("Require")) {
+		if w != "TIMER" && w != "100REL" {
+			unknown = append(unknown, strings.ToLower(w))
+		}
+	}
+	return strings.Join(unknown, ", ")
 }
 
 func byeText(req *sipmsg.Request) string {
@@ -151,11 +171,7 @@ func byeText(req *sipmsg.Request) string {
 // handleInfo takes digits; a key frame request is answered and means nothing
 // here, since this side makes no pictures.
 func (d *dialog) handleInfo(req *sipmsg.Request, tx *sipmsg.ServerTx) {
-	kind := ""
-	if h := req.ContentType(); h != nil {
-		kind, _, _ = strings.Cut(strings.ToLower(h.Value()), ";")
-	}
-	switch strings.TrimSpace(kind) {
+	switch contentType(req) {
 	case "application/dtmf", "application/dtmf-relay":
 		d.a.respond(req, tx, 200, "OK")
 		if digit := infoDigit(string(req.Body())); digit != "" {
@@ -164,7 +180,7 @@ func (d *dialog) handleInfo(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 	case "", "application/media_control+xml":
 		d.a.respond(req, tx, 200, "OK")
 	default:
-		d.a.respond(req, tx, 415, "Unsupported Media Type")
+		d.a.respond(req, tx, 415, "Unsupported Media Type", sipmsg.NewHeader("Accept", "application/dtmf, application/dtmf-relay, application/media_control+xml"))
 	}
 }
 

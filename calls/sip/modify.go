@@ -196,7 +196,7 @@ func (d *dialog) infoKeyframe() {
 		ctx, cancel := context.WithTimeout(ctx, stopTime)
 		defer cancel()
 		const body = `<?xml version="1.0" encoding="utf-8"?><media_control><vc_primitive><to_encoder><picture_fast_update/></to_encoder></vc_primitive></media_control>`
-		res, err := d.do(ctx, sipmsg.INFO, "application/media_control+xml", body, nil)
+		res, err := d.request(ctx, sipmsg.INFO, "application/media_control+xml", body)
 		switch {
 		case err != nil:
 			d.log.Debug("SIP INFO picture_fast_update was not answered", "error", err)

@@ -136,16 +136,26 @@ func (d *dialog) endFork(ctx context.Context, res *sipmsg.Response, again bool) 
 	})
 }
 
-// bye ends the dialog and waits for the answer, bounded.
+// bye ends the dialog and waits for the answer, bounded; a BYE of the peer that
+// crosses it will do.
 func (d *dialog) bye(c leg.Cause) {
 	ctx, cancel := context.WithTimeout(d.life, byeTime)
 	defer cancel()
-	var reason sipmsg.Header
+	var reason []sipmsg.Header
 	if c.Kind != leg.Normal { // RFC 3326
-		reason = sipmsg.NewHeader("Reason", fmt.Sprintf(`SIP;cause=%d;text="%s"`, reasonCode(c), c.Kind.Info()))
+		reason = append(reason, sipmsg.NewHeader("Reason", fmt.Sprintf(`SIP;cause=%d;text="%s"`, reasonCode(c), c.Kind.Info())))
 	}
-	if _, err := d.do(ctx, sipmsg.BYE, "", "", reason); err != nil {
-		d.log.Warn("SIP BYE was not answered", "error", err)
+	answered := make(chan error, 1)
+	d.work.Go(func() {
+		_, err := d.request(ctx, sipmsg.BYE, "", "", reason...)
+		answered <- err
+	})
+	select {
+	case err := <-answered:
+		if err != nil {
+			d.log.Warn("SIP BYE was not answered", "error", err)
+		}
+	case <-d.ended:
 	}
 }
 

@@ -223,7 +223,7 @@ func (d *dialog) refreshByUpdate(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, reinviteTime)
 	defer cancel()
 	for range 2 {
-		res, err := d.do(ctx, sipmsg.UPDATE, "", "", nil)
+		res, err := d.request(ctx, sipmsg.UPDATE, "", "")
 		if err != nil {
 			return err
 		}

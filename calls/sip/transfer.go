@@ -1,0 +1,156 @@
+package sip
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+
+	sipmsg "github.com/emiago/sipgo/sip"
+
+	"lineout/api/fault"
+	"lineout/calls/leg"
+)
+
+// Transfer implements leg.Transferer by REFER (RFC 3515). The other side tells
+// of its progress by NOTIFY, which becomes Transfer events.
+func (d *dialog) Transfer(ctx context.Context, target, replaces string) error {
+	to, err := d.referTo(target, replaces)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	answered, by := d.answered, d.head.from.Address.String()
+	d.mu.Unlock()
+	if !answered {
+		return fault.New(fault.Conflict, "the call %s is not established, so it cannot be transferred", d.callID)
+	}
+	res, err := d.request(ctx, sipmsg.REFER, "", "", sipmsg.NewHeader("Refer-To", "<"+to+">"), sipmsg.NewHeader("Referred-By", "<"+by+">"))
+	if err != nil {
+		return fault.New(fault.Internal, "transfer of call %s: %w", d.callID, err)
+	}
+	d.judge(res)
+	if !res.IsSuccess() {
+		return fault.New(fault.Internal, "transfer of call %s: the other side answered %d %s", d.callID, res.StatusCode, plain(res.Reason))
+	}
+	d.mu.Lock()
+	d.referring = true
+	d.mu.Unlock()
+	d.log.Info("SIP call is being transferred", "attended", replaces != "")
+	return nil
+}
+
+// referTo is the address of a transfer: the one given, or that of the party of
+// another call of ours, which the new call then replaces (RFC 3891, RFC 5589
+// section 7).
+func (d *dialog) referTo(target, replaces string) (string, error) {
+	if replaces == "" {
+		u, err := calleeURI(target, d.party.domain)
+		if err != nil {
+			return "", fault.New(fault.BadRequest, "target: %w", err)
+		}
+		return u.String(), nil
+	}
+	other := d.a.find(replaces)
+	if other == nil || other == d {
+		return "", fault.New(fault.NotFound, "there is no other call with the Call-ID %s to transfer to", replaces)
+	}
+	other.mu.Lock()
+	defer other.mu.Unlock()
+	if !other.answered {
+		return "", fault.New(fault.Conflict, "the call %s is not established, so no call can be transferred to it", replaces)
+	}
+	u := uriOf(other.target)
+	value := fmt.Sprintf("%s;to-tag=%s;from-tag=%s", other.callID, other.remoteTag, tagOf(other.head.from.Params))
+	return u.String() + "?Replaces=" + strings.ReplaceAll(url.QueryEscape(value), "+", "%20"), nil
+}
+
+// handleNotify takes the progress of a transfer of ours; other events are
+// answered and mean nothing here.
+func (d *dialog) handleNotify(req *sipmsg.Request, tx *sipmsg.ServerTx) {
+	event := ""
+	if h := req.GetHeader("Event"); h != nil {
+		event, _, _ = strings.Cut(strings.ToLower(h.Value()), ";")
+	}
+	if strings.TrimSpace(event) != "refer" {
+		d.a.respond(req, tx, 200, "OK")
+		return
+	}
+	code, text, ok := statusLine(string(req.Body()))
+	d.mu.Lock()
+	mine := d.referring
+	if mine && ok && code >= 200 {
+		d.referring = false
+	}
+	d.mu.Unlock()
+	if !mine { // RFC 6665 section 4.1.3
+		d.a.respond(req, tx, 481, "Subscription Does Not Exist")
+		return
+	}
+	d.a.respond(req, tx, 200, "OK")
+	if ok {
+		d.emit(leg.Event{Type: leg.Transfer, Code: code, Text: text})
+	}
+}
+
+// statusLine reads the first line of a message/sipfrag (RFC 3420).
+func statusLine(body string) (code int, text string, ok bool) {
+	line, _, _ := strings.Cut(body[:min(len(body), 512)], "\n")
+	rest, ok := strings.CutPrefix(strings.TrimSpace(line), "SIP/2.0 ")
+	if !ok {
+		return 0, "", false
+	}
+	word, text, _ := strings.Cut(rest, " ")
+	code, err := strconv.Atoi(word)
+	if err != nil || code < 100 || code > 699 {
+		return 0, "", false
+	}
+	return code, plain(text), true
+}
+
+// maxMessage bounds a text message; RFC 3428 section 8 asks for less than 1300
+// bytes over UDP.
+const maxMessage = 1300
+
+// SendMessage implements leg.Messenger by MESSAGE within the call (S0-4, RFC 3428).
+func (d *dialog) SendMessage(ctx context.Context, text string) error {
+	if text == "" || len(text) > maxMessage {
+		return fault.New(fault.BadRequest, "a message must have 1 to %d bytes, this one has %d", maxMessage, len(text))
+	}
+	res, err := d.request(ctx, sipmsg.MESSAGE, "text/plain;charset=UTF-8", text)
+	if err != nil {
+		return fault.New(fault.Internal, "message in call %s: %w", d.callID, err)
+	}
+	d.judge(res)
+	if !res.IsSuccess() {
+		return fault.New(fault.Internal, "message in call %s: the other side answered %d %s", d.callID, res.StatusCode, plain(res.Reason))
+	}
+	return nil
+}
+
+// handleMessage takes a text message of the peer.
+func (d *dialog) handleMessage(req *sipmsg.Request, tx *sipmsg.ServerTx) {
+	switch contentType(req) {
+	case "", "text/plain":
+	default:
+		d.a.respond(req, tx, 415, "Unsupported Media Type", sipmsg.NewHeader("Accept", "text/plain"))
+		return
+	}
+	if len(req.Body()) > maxSDPBytes {
+		d.a.respond(req, tx, 413, "Message Too Large")
+		return
+	}
+	d.a.respond(req, tx, 200, "OK")
+	d.emit(leg.Event{Type: leg.MessageReceived, Text: strings.ToValidUTF8(string(req.Body()), "\uFFFD")})
+}
+
+// contentType is a request's content type in lower case, without parameters.
+func contentType(req *sipmsg.Request) string {
+	h := req.ContentType()
+	if h == nil {
+		return ""
+	}
+	kind, _, _ := strings.Cut(strings.ToLower(h.Value()), ";")
+	return strings.TrimSpace(kind)
+}

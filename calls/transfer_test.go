@@ -1,0 +1,61 @@
+package calls
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+
+	"lineout/api/fault"
+	"lineout/calls/leg"
+)
+
+func (p *puppet) Transfer(_ context.Context, target, replaces string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dtmf = append(p.dtmf, "transfer "+target+replaces)
+	return nil
+}
+
+// TestTransfer: a call goes on while its transfer is tried and when it fails,
+// and ends once it has worked.
+func TestTransfer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		defer r.stop()
+		r.m.Startup(t.Context(), request("c"))
+		events := r.phones.leg("c").events
+		events <- leg.Event{Type: leg.Answered, Code: 200, Media: audioOnly()}
+		synctest.Wait()
+		for _, bad := range [][2]string{{"", ""}, {"1", "2"}} {
+			if err := r.m.Transfer(t.Context(), "c", bad[0], bad[1]); code(err) != fault.BadRequest {
+				t.Errorf("%q: %v", bad, err)
+			}
+		}
+		if err := r.m.Transfer(t.Context(), "none", "1", ""); code(err) != fault.NotFound {
+			t.Error(err)
+		}
+		if err := r.m.SendMessage(t.Context(), "c", "hi"); code(err) != fault.Internal {
+			t.Errorf("a leg without messages: %v", err)
+		}
+		info := func() Info {
+			synctest.Wait()
+			if l := r.m.Find(Filter{CallID: "c"}); len(l) == 1 {
+				return l[0]
+			}
+			return Info{}
+		}
+		for _, end := range []int{486, 200} {
+			if err := r.m.Transfer(t.Context(), "c", "10007", ""); err != nil {
+				t.Fatal(err)
+			}
+			events <- leg.Event{Type: leg.Transfer, Code: 100}
+			if i := info(); i.Target != "10007" || i.Status != Established {
+				t.Errorf("while it is tried: %+v", i)
+			}
+			events <- leg.Event{Type: leg.Transfer, Code: end}
+			if i := info(); end == 486 && (i.Target != "" || i.Status != Established) || end == 200 && i.CallID != "" {
+				t.Errorf("after %d: %+v", end, i)
+			}
+		}
+	})
+}
