@@ -3,6 +3,7 @@
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 ARGS     ?=
+TAGS     ?=
 FUZZTIME ?= 10s
 BENCH    ?= .
 PKG      ?= ./...
@@ -17,7 +18,7 @@ help: ## list the targets
 	@echo '  make race PKG=./pipeline/...         tests some packages only'
 
 build: ## build bin/lineout
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/lineout ./cmd/lineout
+	CGO_ENABLED=0 $(GO) build -trimpath -tags '$(TAGS)' -ldflags '-s -w -X main.version=$(VERSION)' -o bin/lineout ./cmd/lineout
 
 run: build ## build and start the server with its defaults
 	@exec bin/lineout $(ARGS)

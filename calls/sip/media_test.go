@@ -372,6 +372,15 @@ func TestAdmit(t *testing.T) {
 	if v, _, _ := s.admit(packet(18, 2, 5, 1), 13, named, t0); v != reject {
 		t.Error("payload type 18 passed")
 	}
+	a, ok := agree(&sdpMedia{kind: media.Audio, formats: []sdpFormat{{pt: 8}}}, s.ours, true)
+	if !ok || a.byPT[13] != comfort || len(a.formats) == 0 || a.formats[0].PayloadType != 8 {
+		t.Errorf("comfort noise is not expected beside G.711: %+v", a)
+	}
+	for _, f := range a.formats {
+		if f.PayloadType == 13 {
+			t.Error("comfort noise is a format of its own")
+		}
+	}
 	var digits []byte
 	for i := range uint16(6) {
 		p := packet(101, 3+i, 5, 11, 0x0a, 0, 160)

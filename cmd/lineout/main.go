@@ -27,6 +27,7 @@ const usage = `lineout records and restreams SIP calls.
   lineout [serve] [options]   start the server (default)
   lineout config  [options]   print the effective settings and where each came from
   lineout verify  FILE...     prove recordings; see lineout verify --help
+  lineout codecs  [--json]    print what can be done with each codec on this machine, and what is missing
   lineout version             print the version
 
 Options:
@@ -63,6 +64,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	file := fs.String("config", "", "")
 	var sets repeated
 	fs.Var(&sets, "set", "")
+	asJSON := fs.Bool("json", false, "")
 	switch err := fs.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -72,11 +74,15 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 		fmt.Fprintf(stderr, "lineout: unexpected argument %q; see lineout --help\n", fs.Arg(0))
 		return 2
 	}
+	if *asJSON && command != "codecs" {
+		fmt.Fprintln(stderr, "lineout: --json is an option of lineout codecs")
+		return 2
+	}
 	switch command {
 	case "version":
 		fmt.Fprintf(stdout, "lineout %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 		return 0
-	case "serve", "config":
+	case "serve", "config", "codecs":
 	case "help":
 		fmt.Fprint(stdout, usage)
 		return 0
@@ -102,6 +108,9 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 			fmt.Fprintln(stderr, "lineout:", w)
 		}
 		return printSettings(set, stdout)
+	}
+	if command == "codecs" {
+		return printCodecs(server.Codecs(settings), *asJSON, stdout)
 	}
 	return serve(ctx, settings, warnings, stderr)
 }
