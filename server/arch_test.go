@@ -39,7 +39,7 @@ var imports = map[string][]string{
 	"configs":             {},
 	"web":                 {},
 	"server":              {"..."},
-	"cmd/lineout":         {"configs", "server", "recorder"},
+	"cmd/lineout":         {"media", "configs", "server", "recorder"},
 	"test/...":            {"..."},
 }
 
