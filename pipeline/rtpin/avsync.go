@@ -14,8 +14,9 @@ const (
 	// A large error is corrected within a second or so, but by no more than
 	// slewMost per second: a picture every 36 instead of every 40 ms is not seen.
 	slewMost = 100 * time.Millisecond
-	// deviceDelay is what sound waits at least in the buffers of a live sender.
-	deviceDelay = 10 * time.Millisecond
+	// deviceDelay is what sound waits in the buffers of a live sender besides
+	// the filling of the packet.
+	deviceDelay = 16 * time.Millisecond
 )
 
 // SyncMode says what decides the offset between audio and video.
@@ -45,11 +46,14 @@ type trackClock struct {
 // A timestamp tells of a packet's first sample. A live sender captures the last
 // one before it can send, and its device holds sound back some more; a player of
 // files sends a packet when its first sample is due. Arrival cannot tell these
-// apart, so it is taken for the middle: wrong by half a packet at the most for
-// one, and by less for the other. A picture needs no such wait.
+// apart, so it is taken for the middle. Reports carried on from send times are
+// those of a telephone, whose pictures have some way to go, too.
 func (c *trackClock) captured() time.Duration {
-	if c.packet == 0 {
+	switch {
+	case c.packet == 0:
 		return c.src.clock.offset
+	case c.snd.carried:
+		return c.src.clock.offset - c.packet - deviceDelay/2
 	}
 	return c.src.clock.offset - (c.packet+deviceDelay)/2
 }

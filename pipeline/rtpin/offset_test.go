@@ -69,7 +69,7 @@ func TestOffset(t *testing.T) {
 			a.srFirst, v.srFirst, a.srEvery, v.srEvery = 900*ms, 900*ms, sec, sec
 		}},
 		// Before the second report nothing tells that the picture is old.
-		{name: "picture 100 ms slower, reports at 5, 10 s …", limit: 116 * ms, set: func(a, v *flow) { v.latency = 125 * ms }},
+		{name: "picture 100 ms slower, reports at 5, 10 s …", limit: 119 * ms, set: func(a, v *flow) { v.latency = 125 * ms }},
 		{name: "sound's new source at 30 and 70 s", set: func(a, v *flow) { a.newSSRC = []time.Duration{30 * sec, 70 * sec} }},
 		{name: "picture's new source at 30 and 70 s", set: func(a, v *flow) { v.newSSRC = []time.Duration{30 * sec, 70 * sec} }},
 		{name: "both sources new at 30 s", set: func(a, v *flow) { a.newSSRC, v.newSSRC = []time.Duration{30 * sec}, []time.Duration{30 * sec} }},

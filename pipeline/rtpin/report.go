@@ -22,7 +22,7 @@ func (t *trackInput) report(in *Input, r *rtcp.SenderReport, local time.Duration
 		t.snd.refused++
 		return
 	}
-	s := srSample{at: local, y: ntpTime(r.NTPTime).Sub(in.start) - m, arr: t.src.clock.offset, sent: t.src.clock.lastOff}
+	s := srSample{at: local, y: ntpTime(r.NTPTime).Sub(in.start) - m, arr: t.src.clock.offset, sent: t.mark}
 	for _, sent := range t.sent {
 		// The next frame may have overtaken the report.
 		if age := local - sent.at; sent.ts == r.RTPTime && age >= 0 && age < time.Second {
@@ -30,6 +30,7 @@ func (t *trackInput) report(in *Input, r *rtcp.SenderReport, local time.Duration
 		}
 	}
 	t.snd.add(s)
+	t.marked = false
 }
 
 // earlyReport keeps a sender report whose source has sent no packet yet (ffmpeg's first).

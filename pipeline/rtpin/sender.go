@@ -45,8 +45,8 @@ const (
 //
 //   - the media time of that moment, from the capture clock (ffmpeg, GStreamer,
 //     browsers). The points lie on a line to within a millisecond.
-//   - the newest frame's timestamp, as it is (oRTP) or carried on from when that
-//     frame was sent (baresip). The media time is then too old, so y is too
+//   - the newest frame's timestamp, as it is (oRTP) or carried on from when a
+//     packet was sent (baresip: the first after the report before). The media time is then too old, so y is too
 //     large: by 0 to a frame interval, and by how long the frame took to be sent.
 //
 // An error that only ever adds shows in the scatter, and the true line runs along
@@ -63,6 +63,7 @@ type senderClock struct {
 	early       time.Duration // the points' lower edge is so far below line
 	doubt       time.Duration // by how much the reports moved more than a clock can
 	sendTime    bool          // line tells when frames were sent
+	carried     bool          // the reports are carried on from when packets were sent
 	refused     uint64
 
 	// shift sums up how far the sender's wall clock was set. It must be the
@@ -71,10 +72,11 @@ type senderClock struct {
 }
 
 type srSample struct {
-	at   time.Duration // local
-	y    time.Duration // NTP since the Input's start - media time
-	arr  time.Duration // arrival clock's offset at that time
-	sent time.Duration // arrival - media time of the packet before it
+	at  time.Duration // local
+	y   time.Duration // NTP since the Input's start - media time
+	arr time.Duration // arrival clock's offset at that time
+	// sent is arrival - media time of the first packet after the report before.
+	sent time.Duration
 	// repeats says that the report's timestamp is that of the newest frame,
 	// stuck is how long ago that frame came.
 	repeats bool
@@ -155,7 +157,7 @@ func (c *senderClock) take(s srSample) {
 	c.head = (c.head + 1) % senderSamples
 	c.n = min(c.n+1, senderSamples)
 	c.plain = c.fit(asReported)
-	c.line, c.early, c.sendTime = c.plain, 0, false
+	c.line, c.early, c.sendTime, c.carried = c.plain, 0, false, false
 	moved := time.Duration(math.Abs(c.sums(asReported).freeSlope()) * float64(c.span()))
 	c.doubt = max(moved-time.Duration(maxRate*float64(c.span())), 0)
 	if c.n >= senderAgree && moved > rateNoise && c.doubt > 0 {
@@ -170,7 +172,7 @@ func (c *senderClock) take(s srSample) {
 //
 // Those that repeat a frame's timestamp and clearly lie better as they are tell
 // when that frame was captured, and all is well. Those that lie better with the
-// frame's age, or the way of the packet before them, taken off tell when frames
+// frame's age, or the way of the packet they are carried on from, taken off tell when frames
 // were sent: worth little more than arrival, so the band is wide. Too few to
 // tell are read like that, too.
 func (c *senderClock) choose() {
@@ -185,7 +187,7 @@ func (c *senderClock) choose() {
 			c.line, c.sendTime = l, true
 		}
 	} else if c.n >= senderAgree && c.plain.dev > sendLeast && c.fit(lessSent).dev < c.plain.dev/2 {
-		c.sendTime = true
+		c.sendTime, c.carried = true, true
 	}
 	c.early = c.edge()
 }
@@ -244,7 +246,7 @@ type reading int
 const (
 	asReported reading = iota
 	lessAge            // without the age of the frame whose timestamp it repeats
-	lessSent           // against the way of the packet before it
+	lessSent           // against the way of the packet it may be carried on from
 )
 
 func (s *srSample) value(how reading) time.Duration {

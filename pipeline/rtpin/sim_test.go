@@ -110,7 +110,7 @@ type flow struct {
 	ssrc     uint32
 	tsBase   uint32
 	held     time.Duration // total freeze of timestamps
-	sentAt   [8]sentAt     // the newest frames
+	mark     sentAt        // the first packet after the newest report
 	lastTS   uint32
 	picture  uint32
 	wantKey  bool
@@ -124,15 +124,12 @@ type sentAt struct {
 	at time.Duration
 }
 
-// carried is the timestamp at t that a sender makes of its newest packet's.
+// carried is the timestamp at t that a sender makes of the first packet's after
+// the report before (baresip).
 func (f *flow) carried(t time.Duration) uint32 {
-	best := sentAt{f.ts(t), t}
-	for _, s := range f.sentAt {
-		if s.at > 0 && s.at <= t && (best.at == t || s.at > best.at) {
-			best = s
-		}
-	}
-	return best.ts + uint32((t-best.at).Milliseconds())*uint32(f.rate()/1000)
+	m := f.mark
+	f.mark = sentAt{}
+	return m.ts + uint32((t-m.at).Milliseconds())*uint32(f.rate()/1000)
 }
 
 func (f *flow) rate() float64 {
@@ -281,8 +278,9 @@ func (s *sim) capture(f *flow) {
 		p := &rtp.Packet{Header: rtp.Header{Version: 2, PayloadType: payloadType(f.kind), SequenceNumber: f.seq, Timestamp: f.lastTS, SSRC: f.ssrc, Marker: i == count-1}, Payload: b}
 		f.seq++
 		sent := t + late + time.Duration(i)*200*time.Microsecond
-		copy(f.sentAt[1:], f.sentAt[:])
-		f.sentAt[0] = sentAt{f.lastTS, sent}
+		if f.mark.at == 0 {
+			f.mark = sentAt{f.lastTS, sent}
+		}
 		if s.rnd.Float64() < f.loss {
 			continue
 		}

@@ -48,7 +48,10 @@ type trackInput struct {
 	jb    jitterBuffer
 	snd   senderClock
 	ahead earlyReport
-	queue frameQueue
+	// mark is arrival - media time of the first packet after the newest report.
+	mark   time.Duration
+	marked bool
+	queue  frameQueue
 
 	params *media.Params
 
@@ -138,6 +141,9 @@ func (t *trackInput) push(in *Input, p *rtp.Packet, local time.Duration) {
 		t.ended = false
 		if p.Timestamp != t.sent[0].ts {
 			t.sent[0], t.sent[1] = sentFrame{p.Timestamp, local}, t.sent[0]
+		}
+		if !t.marked {
+			t.mark, t.marked = t.src.clock.lastOff, true
 		}
 		if !t.asking && t.waitKey && !t.everAsk {
 			t.asking, t.askSince = true, local
