@@ -55,6 +55,7 @@ type Sync struct {
 	MedianMillis   float64
 	MinMillis      float64
 	MaxMillis      float64
+	SettledMillis  float64 // the largest offset, either way, from 3 s after the first flash on
 	DriftPerMinute float64 // milliseconds
 }
 

@@ -34,6 +34,11 @@ func compare(fs []flash, bs []beep) *Sync {
 		return nil
 	}
 	s := &Sync{Pairs: len(off), MedianMillis: round1(median(off)), MinMillis: round1(slices.Min(off)), MaxMillis: round1(slices.Max(off))}
+	for i := range at {
+		if at[i] >= at[0]+3 {
+			s.SettledMillis = max(s.SettledMillis, round1(math.Abs(off[i])))
+		}
+	}
 	// Theil-Sen: one wrong beep changes nothing.
 	var slopes []float64
 	for i := range at {
