@@ -94,8 +94,8 @@ func TestOffset(t *testing.T) {
 		}},
 		{name: "starts with 1 s in a burst, both", set: func(a, v *flow) { a.burst, v.burst = sec, sec }},
 		{name: "starts with 1 s in a burst, sound", set: func(a, v *flow) { a.burst = sec }},
-		{name: "an hour, sound +200 ppm", until: time.Hour, set: func(a, v *flow) { a.ppm = 200 }},
-		{name: "an hour, sound +200, picture -200 ppm, jitter", until: time.Hour, set: func(a, v *flow) { a.ppm, v.ppm, a.jitter, v.jitter = 200, -200, bad, bad }},
+		{name: "10 min, sound +200 ppm", until: 10 * mins, set: func(a, v *flow) { a.ppm = 200 }},
+		{name: "10 min, sound +200, picture -200 ppm, jitter", until: 10 * mins, set: func(a, v *flow) { a.ppm, v.ppm, a.jitter, v.jitter = 200, -200, bad, bad }},
 	} {
 		for _, buffered := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, rtp_in_buffer %v", c.name, buffered), func(t *testing.T) {
