@@ -204,6 +204,53 @@ func TestAudioKeepsItsOffset(t *testing.T) {
 	}
 }
 
+// Pictures that are converted come after their sound; none of it may be missing.
+func TestSoundBeforeALatePictureIsKept(t *testing.T) {
+	b := newBench(t, nil)
+	url := serve(t, b)
+	c := clip.New(t)
+	var sound, pictures []*media.Frame
+	require.NoError(t, c.Frames(0, 6*time.Second, func(f *media.Frame) error {
+		if f.Track == c.Video {
+			pictures = append(pictures, f)
+		} else {
+			sound = append(sound, f)
+		}
+		return nil
+	}))
+	st := b.stream("x")
+	st.AddTrack(c.Audio)
+	st.AddTrack(c.Video)
+	c.Video.SetParams(nil) // known with the first converted picture
+	st.SetReady()
+	p, err := b.start(st, false)
+	require.NoError(t, err)
+	var begin time.Duration // of what the attachment has got
+	require.Eventually(t, func() bool {
+		begin = sound[0].PTS
+		st.Write(sound[0])
+		sound = sound[1:]
+		return p.att.Stats().QueueFrames > 0
+	}, 10*time.Second, time.Millisecond)
+	until := func(list []*media.Frame, at time.Duration) []*media.Frame {
+		for ; len(list) > 0 && list[0].PTS < at; list = list[1:] {
+			st.Write(list[0])
+		}
+		return list
+	}
+	sound = until(sound, begin+400*time.Millisecond)
+	c.Video.SetParams(pictures[0].Params)
+	for at := begin + 400*time.Millisecond; len(sound) > 0; at += 400 * time.Millisecond { // in pieces that fit into a live queue
+		pictures, sound = until(pictures, at), until(sound, at)
+		require.Eventually(t, func() bool { return p.att.Stats().QueueFrames == 0 }, 10*time.Second, time.Millisecond)
+	}
+	st.Close("call ended")
+	<-st.Done()
+	<-p.gone
+	got := play(t, url+"/x/x.m3u8")
+	require.InDelta(t, begin.Seconds(), got["audio"][0]-got["video"][0], 0.05)
+}
+
 func TestNewPictureSizeIsADiscontinuity(t *testing.T) {
 	for _, variant := range []string{"fmp4", "lowLatency", "mpegts"} {
 		t.Run(variant, func(t *testing.T) {

@@ -49,8 +49,12 @@ type sink struct {
 func (s *sink) Accepts() pipeline.Accepts {
 	return pipeline.Accepts{Audio: []media.Codec{aac.Name}, Video: []media.Codec{h264.Name}, NeedParams: true,
 		Streaming: true,
-		TrackWait: 3 * time.Second, KeyframeEvery: s.p.o.cfg.SegmentDuration}
+		TrackWait: 3 * time.Second, KeyframeEvery: s.p.o.cfg.SegmentDuration, Interleave: interleave}
 }
+
+// interleave brings the kinds into one order: the muxer throws away sound that
+// comes before the first picture, and converted pictures come after their sound.
+const interleave = 200 * time.Millisecond
 
 // Open implements pipeline.Sink.
 func (s *sink) Open(_ context.Context, tracks []*media.Track) error {
