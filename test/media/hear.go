@@ -161,6 +161,11 @@ func (a *Audio) pilot(x []int16) {
 		gap(float64(weak)*20 + 20)
 	}
 	gap(float64(weak) * 20)
+	var turns []float64
+	for i := 1; i < len(phase); i++ {
+		turns = append(turns, math.Remainder(phase[i]-phase[i-1], 2*math.Pi))
+	}
+	a.PilotHz = math.Round((pilotHz+median(turns)/(2*math.Pi)*heardRate/hop)*100) / 100
 	// Windows 60 ms apart do not overlap; the slow turn of a sender's clock stays far below the limit.
 	const apart = 3
 	last := -10
@@ -177,8 +182,11 @@ func (a *Audio) pilot(x []int16) {
 }
 
 // tone is the amplitude of one frequency (Goertzel), 1 is full scale.
-func tone(x []int16, hz float64) float64 {
-	c := 2 * math.Cos(2*math.Pi*hz/heardRate)
+func tone(x []int16, hz float64) float64 { return toneAt(x, hz, heardRate) }
+
+// toneAt is tone for samples of another rate.
+func toneAt(x []int16, hz, rate float64) float64 {
+	c := 2 * math.Cos(2*math.Pi*hz/rate)
 	var s1, s2 float64
 	for _, v := range x {
 		s1, s2 = float64(v)+c*s1-s2, s1

@@ -42,6 +42,7 @@ type Audio struct {
 	LevelDB       float64 // of the beeps, dBFS; 0 if there are none
 	SNRDB         float64 // of the beeps
 	PilotDB       float64 // dBFS; -inf if there is none
+	PilotHz       float64 // its frequency, sent as 412.5; 0 if there is none
 	Gaps          int     // holes in the pilot
 	MaxGapMillis  float64
 	Holes         int // jumps of the timestamps

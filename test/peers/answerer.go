@@ -3,7 +3,6 @@ package peers
 import (
 	_ "embed"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,12 +44,10 @@ func StartAnswerer(t testing.TB, sdp string) *Answerer {
 		"-trace_msg", "-message_file", filepath.Join(Artefacts(t), name+".sip"), "-message_overwrite", "true")
 	cmd.Dir = dir
 	a.Process = start(t, name, cmd)
+	bound := fmt.Sprintf(" 0100007F:%04X ", a.Port) // trying the port could take it from sipp
 	a.await(t, "its port", startTimeout, func() bool {
-		c, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", a.Port))
-		if err == nil {
-			c.Close()
-		}
-		return err != nil
+		sockets, err := os.ReadFile("/proc/net/udp")
+		return err == nil && strings.Contains(string(sockets), bound)
 	})
 	return a
 }

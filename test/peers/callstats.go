@@ -9,7 +9,15 @@ import (
 // CallStats is what /call/stats says of a call, the keys tests look at.
 type CallStats struct {
 	QueueDropped int          `json:"queueDropped"`
+	Sync         CallSync     `json:"sync"`
 	Tracks       []TrackStats `json:"tracks"`
+}
+
+// CallSync is how sound and picture were brought together.
+type CallSync struct {
+	Mode             string  `json:"mode"` // "none", "arrival", "sender"
+	CorrectionMillis float64 `json:"correctionMs"`
+	ErrorMillis      float64 `json:"errorMs"`
 }
 
 // TrackStats is one media section of a call.

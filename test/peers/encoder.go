@@ -3,6 +3,7 @@ package peers
 import (
 	"fmt"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ type EncoderConfig struct {
 	Clip    string // file in the clips' folder, Matroska with video and PCM; default [media.Wide], decoded and encoded anew
 	Audio   *EncoderTrack
 	Video   *EncoderTrack
+	Relayed bool // a relay sends from the ports of the SDP, the encoder from others
 }
 
 // EncoderTrack is one RTP stream.
@@ -34,6 +36,8 @@ type EncoderTrack struct {
 	// GStreamer from audio/x-raw, video/x-raw (with Clip: from what it holds) up to
 	// and without the RTP payloader's pt and ssrc, which come last and are added.
 	Encode string
+
+	clip string // what it is made of, if not the usual
 }
 
 // Encoder is a real encoder that sends a clip once as RTP, in real time, both
@@ -43,7 +47,7 @@ type EncoderTrack struct {
 // receives on, and [Encoder.Wait].
 type Encoder struct {
 	*Process
-	AudioPort, VideoPort int // source of the RTP; RTCP is one above
+	AudioPort, VideoPort int // in the SDP, source of the RTP; RTCP is one above
 	cfg                  EncoderConfig
 	clip                 string
 }
@@ -53,6 +57,9 @@ func NewEncoder(t testing.TB, c EncoderConfig) *Encoder {
 	t.Helper()
 	if c.Clip == "" {
 		c.Clip = media.Wide
+		if c.Video != nil && c.Video.clip != "" {
+			c.Clip = c.Video.clip
+		}
 	}
 	p := Ports(t, 4)
 	return &Encoder{AudioPort: p, VideoPort: p + 2, cfg: c, clip: Clips(t) + "/" + c.Clip}
@@ -96,9 +103,14 @@ func (e *Encoder) Start(t testing.TB, audioTo, videoTo int) {
 	e.Process = start(t, "encoder-"+e.cfg.Program, cmd)
 }
 
-// Wait waits for the end of the clip and fails the test unless the program ended well.
+// Wait waits for the end of the clip and fails the test unless the program ended
+// well. gst-launch sometimes sends everything and then misses that its RTCP has
+// ended too: it is given some seconds.
 func (e *Encoder) Wait(t testing.TB, timeout time.Duration) {
 	t.Helper()
+	if e.cfg.Program == GStreamer {
+		timeout = min(timeout, (media.WideSeconds+5)*time.Second)
+	}
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	select {
@@ -107,19 +119,27 @@ func (e *Encoder) Wait(t testing.TB, timeout time.Duration) {
 			t.Fatalf("the encoder failed: exit code %d\n%s", e.ExitCode(), e.log.tail(20))
 		}
 	case <-timer.C:
-		t.Fatalf("the encoder still runs after %v\n%s", timeout, e.log.tail(20))
+		if e.cfg.Program != GStreamer {
+			t.Fatalf("the encoder still runs after %v\n%s", timeout, e.log.tail(20))
+		}
+		e.Stop()
 	}
 }
 
 func (e *Encoder) ffmpegArgs(audioTo, videoTo int) []string {
 	args := strings.Fields("-hide_banner -nostdin -loglevel warning -threads 1 -re -i " + e.clip)
+	// Else each track's sender reports would count from when its own encoder was ready.
+	begin := strconv.FormatInt(time.Now().UnixMicro(), 10)
 	output := func(tr *EncoderTrack, what string, from, to int) {
 		if tr == nil {
 			return
 		}
+		url := fmt.Sprintf("rtp://127.0.0.1:%d?pkt_size=1200", to)
+		if !e.cfg.Relayed {
+			url += fmt.Sprintf("&localrtpport=%d&localrtcpport=%d", from, from+1)
+		}
 		args = append(args, strings.Fields(what+" "+tr.Encode)...)
-		args = append(args, "-payload_type", fmt.Sprint(tr.PayloadType), "-f", "rtp",
-			fmt.Sprintf("rtp://127.0.0.1:%d?localrtpport=%d&localrtcpport=%d&pkt_size=1200", to, from, from+1))
+		args = append(args, "-payload_type", strconv.Itoa(tr.PayloadType), "-start_time_realtime", begin, "-f", "rtp", url)
 	}
 	output(e.cfg.Audio, "-map 0:a", e.AudioPort, audioTo)
 	output(e.cfg.Video, "-map 0:v -vsync passthrough", e.VideoPort, videoTo)
@@ -132,10 +152,18 @@ func (e *Encoder) gstreamerArgs(audioTo, videoTo int) []string {
 		if tr == nil {
 			return
 		}
-		args = append(args, strings.Fields(fmt.Sprintf("queue name=track%d ! %s pt=%d ! rtp.send_rtp_sink_%d", n, tr.Encode, tr.PayloadType, n))...)
-		sink := "udpsink host=127.0.0.1 bind-address=127.0.0.1 port=%d bind-port=%d"
-		args = append(args, strings.Fields(fmt.Sprintf("rtp.send_rtp_src_%d ! "+sink, n, to, from))...)
-		args = append(args, strings.Fields(fmt.Sprintf("rtp.send_rtcp_src_%d ! "+sink+" sync=false async=false", n, to+1, from+1))...)
+		// The queues hold the whole clip: with less, one track could wait for the other to be read.
+		args = append(args, strings.Fields(fmt.Sprintf("queue name=track%d max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! %s pt=%d ! rtp.send_rtp_sink_%d",
+			n, tr.Encode, tr.PayloadType, n))...)
+		sink := func(pad string, to, from int) {
+			args = append(args, strings.Fields(fmt.Sprintf("rtp.%s_%d ! udpsink host=127.0.0.1 bind-address=127.0.0.1 port=%d", pad, n, to))...)
+			if !e.cfg.Relayed {
+				args = append(args, fmt.Sprintf("bind-port=%d", from))
+			}
+		}
+		sink("send_rtp_src", to, from)
+		sink("send_rtcp_src", to+1, from+1)
+		args = append(args, "sync=false", "async=false")
 	}
 	if e.cfg.Audio != nil {
 		args = append(args, "clip.audio_0", "!", "track0.")

@@ -1,6 +1,14 @@
 package peers
 
-import "testing"
+import (
+	"bytes"
+	"encoding/base64"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"lineout/test/media"
+)
 
 // Further codecs of an [Encoder], besides those of a [Softphone]. Payload types are those of lineout's offers.
 const (
@@ -33,9 +41,9 @@ var encodings = map[program]struct {
 	{FFmpeg, PCMA}:       {pcma, "-c:a pcm_alaw -ar 8000 -ac 1 -af aresample=8000,asetnsamples=n=160:p=0"},
 	{FFmpeg, PCMU}:       {pcmu, "-c:a pcm_mulaw -ar 8000 -ac 1 -af aresample=8000,asetnsamples=n=160:p=0"},
 	{FFmpeg, G722}:       {g722, "-c:a g722 -ar 16000 -ac 1 -frame_size 320"},
-	{FFmpeg, Opus}:       {opus, "-c:a libopus -ar 48000 -ac 1 -b:a 32k -application voip -fec 1 -packet_loss 10 -frame_duration 20"},
 	{FFmpeg, Speex8}:     {speex8, "-c:a libspeex -ar 8000 -ac 1 -frames_per_packet 1"},
 	{FFmpeg, Speex16}:    {speex16, "-c:a libspeex -ar 16000 -ac 1 -frames_per_packet 1"},
+	{FFmpeg, Opus}:       {opus, "-c:a libopus -ar 48000 -ac 1 -b:a 32k -application voip -fec:a 1 -packet_loss 10 -frame_duration 20"},
 	{FFmpeg, OpusStereo}: {opus2, "-c:a libopus -ar 48000 -ac 2 -b:a 64k -frame_duration 20"},
 
 	{GStreamer, PCMA}:       {pcma, "audioconvert ! audioresample ! audio/x-raw,rate=8000,channels=1 ! alawenc ! rtppcmapay min-ptime=20000000 max-ptime=20000000"},
@@ -51,9 +59,9 @@ var encodings = map[program]struct {
 	{FFmpeg, VP8}:      {vp8Track, "-c:v libvpx -b:v 400k -g 25 -deadline realtime -cpu-used 8 -lag-in-frames 0 -auto-alt-ref 0 -threads 1"},
 	{FFmpeg, VP8Copy}:  {vp8Track, "-c:v copy"},
 
-	{GStreamer, H264}: {h264Mode1, "decodebin ! videoconvert ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 bitrate=400 threads=1 ! video/x-h264,profile=constrained-baseline" +
+	{GStreamer, H264}: {h264Mode1, "h264parse ! avdec_h264 max-threads=1 ! videoconvert ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 bitrate=400 threads=1 ! video/x-h264,profile=constrained-baseline" +
 		" ! rtph264pay mtu=1200 config-interval=-1 aggregate-mode=zero-latency"},
-	{GStreamer, VP8}: {vp8Track, "decodebin ! videoconvert ! vp8enc deadline=1 cpu-used=8 target-bitrate=400000 keyframe-max-dist=25 error-resilient=1 threads=1 ! rtpvp8pay mtu=1200"},
+	{GStreamer, VP8}: {vp8Track, "h264parse ! avdec_h264 max-threads=1 ! videoconvert ! vp8enc deadline=1 cpu-used=8 target-bitrate=400000 keyframe-max-dist=25 error-resilient=1 threads=1 ! rtpvp8pay mtu=1200"},
 }
 
 // Encode is a track of an [EncoderConfig] with one of the usual encodings, nil for [None].
@@ -67,5 +75,32 @@ func Encode(t testing.TB, name, codec string) *EncoderTrack {
 		t.Fatalf("encoder: %s has no encoding for %s", name, codec)
 	}
 	e.track.Encode = e.encode
+	switch codec {
+	case H264Copy:
+		e.track.clip = media.WideH264
+		e.track.Fmtp += "; sprop-parameter-sets=" + ParameterSets(t)
+	case VP8Copy:
+		e.track.clip = media.WideVP8
+	}
 	return &e.track
+}
+
+// ParameterSets are those of the clips that are sent as [H264Copy], as RFC 6184 section 8.1 writes them.
+func ParameterSets(t testing.TB) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(Clips(t), media.H264))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sets []byte
+	for _, nal := range bytes.SplitN(b, []byte{0, 0, 1}, 6)[1:5] {
+		nal = bytes.TrimRight(nal, "\x00")
+		if kind := nal[0] & 0x1f; kind == 7 || kind == 8 {
+			if sets != nil {
+				sets = append(sets, ',')
+			}
+			sets = base64.StdEncoding.AppendEncode(sets, nal)
+		}
+	}
+	return string(sets)
 }
