@@ -2,7 +2,6 @@ package calls
 
 import (
 	"fmt"
-	"maps"
 	"time"
 
 	"lineout/calls/leg"
@@ -29,7 +28,7 @@ func (t *tap) addTrack(info leg.TrackInfo) (added *media.Track, err error) {
 		}
 		formats[f.PayloadType] = rtpin.Format{Codec: codec, ClockRate: f.ClockRate, Fmtp: f.Fmtp}
 	}
-	if first == nil || maps.EqualFunc(formats, t.formats[info.Kind], sameFormat) {
+	if first == nil || covers(t.formats[info.Kind], formats) {
 		return nil, nil
 	}
 	t.formats[info.Kind] = formats
@@ -89,8 +88,17 @@ func (t *tap) retrack() {
 	}
 }
 
-func sameFormat(a, b rtpin.Format) bool {
-	return a.Codec.Name() == b.Codec.Name() && a.ClockRate == b.ClockRate && a.Fmtp == b.Fmtp
+// covers says that what is received already reads all of these: a payload type
+// keeps its meaning as long as the call lasts (RFC 3264 section 8.3.2). A track
+// set up anew would wait for a key frame.
+func covers(have, want map[uint8]rtpin.Format) bool {
+	for pt, w := range want {
+		h, ok := have[pt]
+		if !ok || h.Codec.Name() != w.Codec.Name() || h.ClockRate != w.ClockRate {
+			return false
+		}
+	}
+	return true
 }
 
 func (t *tap) newTrack(k media.Kind, c media.Codec, clockRate, channels int) *media.Track {
