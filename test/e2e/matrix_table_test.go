@@ -103,12 +103,12 @@ func (got *taken) row(t *testing.T, file string) *matrixRow {
 }
 
 // print writes the table to the log and to a file.
-func (m *matrixTable) print(t *testing.T) {
+func (m *matrixTable) print(t *testing.T, calls []matrixCall) {
 	t.Helper()
 	var b strings.Builder
 	fmt.Fprintf(&b, "%-28s %-7s %-16s %8s %8s %9s %7s %6s %7s %7s %13s %s\n",
 		"call", "output", "codecs", "sound±", "picture±", "frames", "pilot", "SNR", "6 kHz", "offset", "from…to", "errors")
-	for _, c := range matrix {
+	for _, c := range calls {
 		for _, o := range outputs {
 			r := m.rows[c.name()+o]
 			if r == nil {

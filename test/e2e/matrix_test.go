@@ -52,10 +52,24 @@ var matrix = []matrixCall{
 	{baresip, peers.Opus, peers.VP8},
 }
 
+// variants are ways of sending the same picture.
+var variants = []matrixCall{
+	{peers.GStreamer, peers.PCMA, peers.H264Single},
+	{peers.GStreamer, peers.Opus, peers.H264Gather},
+	{peers.FFmpeg, peers.PCMU, peers.H264Main},
+	{peers.FFmpeg, peers.PCMA, peers.H264High},
+	{peers.FFmpeg, peers.PCMU, peers.VP8Layers},
+}
+
+// TestPictureVariants is [TestMatrix] for ways of packing and coding pictures.
+func TestPictureVariants(t *testing.T) { runMatrix(t, variants) }
+
 // TestMatrix is every audio codec with H.264, with VP8 and without picture, from
 // real encoders to every output at once, judged by what a decoder makes of it. The
 // table of what was measured is printed and kept in .cache/artefacts/TestMatrix.
-func TestMatrix(t *testing.T) {
+func TestMatrix(t *testing.T) { runMatrix(t, matrix) }
+
+func runMatrix(t *testing.T, calls []matrixCall) {
 	srv := peers.StartLineout(t, map[string]string{
 		"hls_auto_start":    "true",
 		"sip_record_stream": "true", "stream_record_policy_template": "{streamName}",
@@ -65,7 +79,7 @@ func TestMatrix(t *testing.T) {
 	var table matrixTable
 	slots := make(chan struct{}, 4) // calls at a time: all of them encode, some twice
 	t.Run("calls", func(t *testing.T) {
-		for _, c := range matrix {
+		for _, c := range calls {
 			t.Run(c.name(), func(t *testing.T) {
 				t.Parallel()
 				slots <- struct{}{}
@@ -75,14 +89,14 @@ func TestMatrix(t *testing.T) {
 		}
 	})
 	t.Run("judge", func(t *testing.T) {
-		for _, c := range matrix {
+		for _, c := range calls {
 			t.Run(c.name(), func(t *testing.T) {
 				t.Parallel()
 				table.judge(t, c)
 			})
 		}
 	})
-	table.print(t)
+	table.print(t, calls)
 }
 
 // taken is what one call gave: what was sent, and a file of each output.

@@ -17,12 +17,20 @@ const (
 	Speex16    = "SPEEX/16000"
 	H264Copy   = "H264/copy" // the clip's own H.264 as it is; its parameter sets stand in the SDP only
 	VP8Copy    = "VP8/copy"
+	H264Single = "H264/mode0" // packetization mode 0: slices that fit into packets, neither cut nor gathered
+	H264Gather = "H264/stap"  // all that fits into a packet is gathered (STAP-A), the rest cut (FU-A)
+	H264Main   = "H264/main"
+	H264High   = "H264/high"
+	VP8Layers  = "VP8/layers" // three temporal layers
 )
 
 type program struct{ name, codec string }
 
 var (
 	h264Mode1 = EncoderTrack{PayloadType: 112, Rtpmap: "H264/90000", Fmtp: "packetization-mode=1; profile-level-id=42e01f"}
+	h264Mode0 = EncoderTrack{PayloadType: 113, Rtpmap: "H264/90000", Fmtp: "packetization-mode=0; profile-level-id=42e01f"}
+	h264Main  = EncoderTrack{PayloadType: 112, Rtpmap: "H264/90000", Fmtp: "packetization-mode=1; profile-level-id=4d001f"}
+	h264High  = EncoderTrack{PayloadType: 112, Rtpmap: "H264/90000", Fmtp: "packetization-mode=1; profile-level-id=64001f"}
 	vp8Track  = EncoderTrack{PayloadType: 114, Rtpmap: "VP8/90000"}
 	pcma      = EncoderTrack{PayloadType: 8, Rtpmap: "PCMA/8000"}
 	pcmu      = EncoderTrack{PayloadType: 0, Rtpmap: "PCMU/8000"}
@@ -32,6 +40,9 @@ var (
 	opus      = EncoderTrack{PayloadType: 111, Rtpmap: "opus/48000/2", Fmtp: "useinbandfec=1"}
 	opus2     = EncoderTrack{PayloadType: 111, Rtpmap: "opus/48000/2", Fmtp: "useinbandfec=1; stereo=1; sprop-stereo=1"}
 )
+
+// x264 is GStreamer's H.264 encoder with a key frame each second; no B frames.
+const x264 = "h264parse ! avdec_h264 max-threads=1 ! videoconvert ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 bitrate=400 threads=1"
 
 // encodings is how each program encodes each codec: packets of 20 ms, pictures with a key frame each second.
 var encodings = map[program]struct {
@@ -59,8 +70,15 @@ var encodings = map[program]struct {
 	{FFmpeg, VP8}:      {vp8Track, "-c:v libvpx -b:v 400k -g 25 -deadline realtime -cpu-used 8 -lag-in-frames 0 -auto-alt-ref 0 -threads 1"},
 	{FFmpeg, VP8Copy}:  {vp8Track, "-c:v copy"},
 
-	{GStreamer, H264}: {h264Mode1, "h264parse ! avdec_h264 max-threads=1 ! videoconvert ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 bitrate=400 threads=1 ! video/x-h264,profile=constrained-baseline" +
+	{GStreamer, H264}: {h264Mode1, x264 + " ! video/x-h264,profile=constrained-baseline" +
 		" ! rtph264pay mtu=1200 config-interval=-1 aggregate-mode=zero-latency"},
+	{GStreamer, H264Single}: {h264Mode0, x264 + " option-string=slice-max-size=1100 ! video/x-h264,profile=constrained-baseline ! rtph264pay mtu=1200 config-interval=-1 aggregate-mode=none"},
+	{GStreamer, H264Gather}: {h264Mode1, x264 + " ! video/x-h264,profile=constrained-baseline ! rtph264pay mtu=1200 config-interval=-1 aggregate-mode=max-stap"},
+	{FFmpeg, H264Main}:      {h264Main, "-c:v libx264 -profile:v main -pix_fmt yuv420p -preset veryfast -tune zerolatency -g 25 -b:v 400k -threads 1"},
+	{FFmpeg, H264High}:      {h264High, "-c:v libx264 -profile:v high -pix_fmt yuv420p -preset veryfast -tune zerolatency -g 25 -b:v 400k -threads 1"},
+	{FFmpeg, VP8Layers}: {vp8Track, "-c:v libvpx -b:v 400k -g 25 -deadline realtime -cpu-used 8 -lag-in-frames 0 -auto-alt-ref 0 -error-resilient 1 -threads 1" +
+		" -ts-parameters ts_number_layers=3:ts_target_bitrate=200,300,400:ts_rate_decimator=4,2,1:ts_periodicity=4:ts_layer_id=0,2,1,2:ts_layering_mode=3"},
+
 	{GStreamer, VP8}: {vp8Track, "h264parse ! avdec_h264 max-threads=1 ! videoconvert ! vp8enc deadline=1 cpu-used=8 target-bitrate=400000 keyframe-max-dist=25 error-resilient=1 threads=1 ! rtpvp8pay mtu=1200"},
 }
 
