@@ -42,7 +42,7 @@ var matrix = []matrixCall{
 	{peers.GStreamer, peers.OpusStereo, peers.VP8},
 	{peers.FFmpeg, peers.Speex8, peers.None},
 	{peers.GStreamer, peers.Speex8, peers.H264},
-	{peers.FFmpeg, peers.Speex8, peers.VP8Copy},
+	{peers.FFmpeg, peers.Speex8, peers.VP8},
 	{peers.GStreamer, peers.Speex16, peers.None},
 	{peers.FFmpeg, peers.Speex16, peers.H264},
 	{peers.GStreamer, peers.Speex16, peers.VP8},
