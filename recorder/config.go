@@ -21,6 +21,7 @@ type Config struct {
 	Template        string        `setting:"stream_record_policy_template" default:"stream-{mediaSessionId}-{login}" doc:"File name template of the policy template."`
 	Formats         []string      `setting:"record_formats" default:"h264-mp4,vp8-webm" doc:"Containers by video codec, the first that is listed for a codec: h264-mp4 (MP4 with H.264 and AAC), vp8-webm (WebM with VP8 and Opus), h264-mkv and vp8-mkv (Matroska with the sound as the call has it: Opus, PCMA or PCMU, others as Opus). Video of a codec that is not listed is converted if it can be, else left out."`
 	AudioFormat     string        `setting:"record_audio_format" default:"mp4" doc:"File of a call without video: mp4 (with AAC), ogg (Opus, as the call has it or converted), or wav (PCMA and PCMU as the call has them, other sound as 16-bit samples). When video joins, a new part begins in its container."`
+	MP4Audio        string        `setting:"record_mp4_audio" default:"aac" doc:"Sound in MP4 files: aac, which every player takes, or opus, which keeps the Opus of a call as it comes (browsers and ffmpeg play it, many others do not). Other sound is converted."`
 	Rotation        string        `setting:"record_rotation" default:"" doc:"Begin a new file after so many seconds (600) or bytes (20M, 1G); empty is never."`
 	Sidecar         bool          `setting:"record_sidecar" default:"true" doc:"Write NAME.json beside each finished recording NAME: what is in it, its gaps, and its SHA-256, which lineout verify checks."`
 	HookScript      string        `setting:"on_record_hook_script" default:"" doc:"Program run when a recording is finished, with the stream name and the absolute file path as arguments; empty is none."`
@@ -56,6 +57,9 @@ func (c *Config) Validate() error {
 	if soundContainers[c.AudioFormat] == nil {
 		return fmt.Errorf("record_audio_format is %q, want mp4, ogg or wav", c.AudioFormat)
 	}
+	if mp4Containers[c.MP4Audio] == nil {
+		return fmt.Errorf("record_mp4_audio is %q, want aac or opus", c.MP4Audio)
+	}
 	for _, f := range c.Formats {
 		if f == "h264-webm" {
 			return fmt.Errorf("record_formats names h264-webm, but a WebM file must not hold H.264: name h264-mkv for the same in Matroska")
@@ -84,12 +88,23 @@ func (c *Config) containers() []*container {
 	for _, f := range c.Formats {
 		for _, k := range containers {
 			if k.format == f {
-				list = append(list, k)
+				list = append(list, c.chosen(k))
 			}
 		}
 	}
 	return list
 }
+
+// chosen is a container with the sound that record_mp4_audio asks for.
+func (c *Config) chosen(k *container) *container {
+	if k == mp4Container {
+		return mp4Containers[c.MP4Audio]
+	}
+	return k
+}
+
+// soundContainer is the one for sound alone.
+func (c *Config) soundContainer() *container { return c.chosen(soundContainers[c.AudioFormat]) }
 
 // formatFor is the container for video of a codec, the first that is listed,
 // nil if such video is not recorded.

@@ -42,8 +42,9 @@ var mkvSound = []media.Codec{opus.Name, g711.PCMA, g711.PCMU, aac.Name}
 
 var (
 	mp4Container = &container{format: "h264-mp4", ext: ".mp4", audio: []media.Codec{aac.Name}, video: h264.Name,
-		usable: usableMP4, muxer: func() muxer { return &mp4Muxer{} },
-		scan: func(r io.ReaderAt, size int64) (scanned, error) { return scanFile(r, size) }}
+		usable: usableMP4, muxer: func() muxer { return &mp4Muxer{} }, scan: scanMP4}
+	mp4Opus = &container{format: "h264-mp4", ext: ".mp4", audio: []media.Codec{opus.Name}, video: h264.Name,
+		usable: usableMP4, muxer: func() muxer { return &mp4Muxer{} }, scan: scanMP4}
 	webmContainer = &container{format: "vp8-webm", ext: ".webm", audio: []media.Codec{opus.Name}, video: vp8.Name, interleaved: true,
 		usable: usableVP8, muxer: func() muxer { return &matroskaMuxer{doc: docWebM} }, scan: scanMKV}
 	h264MKV = &container{format: "h264-mkv", ext: ".mkv", audio: mkvSound, video: h264.Name, interleaved: true,
@@ -55,9 +56,14 @@ var (
 	wavContainer = &container{format: "wav", ext: ".wav", audio: []media.Codec{l16.Name, g711.PCMA, g711.PCMU}, untimed: true,
 		usable: usableSound, muxer: func() muxer { return &wavMuxer{} }, scan: scanWAV}
 	containers = []*container{mp4Container, webmContainer, h264MKV, vp8MKV, oggContainer, wavContainer}
+	// mp4Containers are the values of record_mp4_audio. What reads a file looks
+	// at what is in it, so only the first is among containers.
+	mp4Containers = map[string]*container{"aac": mp4Container, "opus": mp4Opus}
 	// soundContainers are the values of record_audio_format.
 	soundContainers = map[string]*container{"mp4": mp4Container, "ogg": oggContainer, "wav": wavContainer}
 )
+
+func scanMP4(r io.ReaderAt, size int64) (scanned, error) { return scanFile(r, size) }
 
 func scanMKV(r io.ReaderAt, size int64) (scanned, error) { return scanMatroska(r, size) }
 

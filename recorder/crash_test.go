@@ -31,12 +31,7 @@ func writeForEver(dir string) {
 			os.Exit(1)
 		}
 	}
-	var how recipe
-	for _, r := range recipes {
-		if r.name == os.Getenv("LINEOUT_TEST_RECIPE") {
-			how = r
-		}
-	}
+	how := recipeOf(os.Getenv("LINEOUT_TEST_RECIPE"))
 	c, err := how.clip()
 	die(err)
 	hub := pipeline.NewHub(pipeline.HubConfig{})

@@ -51,6 +51,9 @@ func describeEntry(stsd *mp4.StsdBox) SidecarTrack {
 	case stsd.Mp4a != nil:
 		return SidecarTrack{Kind: media.Audio.String(), Codec: string(aac.Name), Parameters: parameters[aac.Name],
 			SampleRate: int(stsd.Mp4a.SampleRate), Channels: int(stsd.Mp4a.ChannelCount)}
+	case stsd.Opus != nil:
+		return SidecarTrack{Kind: media.Audio.String(), Codec: string(opus.Name), Parameters: parameters[opus.Name],
+			SampleRate: opus.ClockRate, Channels: int(stsd.Opus.ChannelCount)}
 	}
 	return SidecarTrack{}
 }

@@ -13,6 +13,8 @@ import (
 	"os"
 
 	"github.com/Eyevinn/mp4ff/mp4"
+
+	"lineout/codecs/opus"
 )
 
 // movieScale is the time scale of edit lists in a finished file: fine enough
@@ -153,6 +155,7 @@ func (t *table) describe(first uint64) (uint64, error) {
 		}
 		stbl.AddChild(ctts)
 	}
+	t.addRoll(stbl)
 	if len(t.keys) < len(t.sizes) {
 		stbl.AddChild(&mp4.StssBox{SampleNumber: t.keys})
 	}
@@ -174,6 +177,26 @@ func (t *table) describe(first uint64) (uint64, error) {
 	}
 	minf.Stbl = stbl
 	return from + length, nil
+}
+
+// preroll is how much Opus is decoded before what is heard after a seek is
+// right (RFC 7845 section 4.6), in samples.
+const preroll = opus.ClockRate * 80 / 1000
+
+// addRoll says the same for Opus in MP4: a sample group counts the packets
+// that last so long, by the shortest there are.
+func (t *table) addRoll(stbl *mp4.StblBox) {
+	if t.trak.Mdia.Minf.Stbl.Stsd.Opus == nil {
+		return
+	}
+	shortest := int64(max(t.lastDur, 1))
+	for _, r := range t.deltas {
+		shortest = min(shortest, r.v)
+	}
+	n := (preroll + shortest - 1) / max(shortest, opusUnit)
+	stbl.AddChild(&mp4.SgpdBox{Version: 1, GroupingType: "roll", DefaultLength: 2,
+		SampleGroupEntries: []mp4.SampleGroupEntry{&mp4.RollSampleGroupEntry{RollDistance: -int16(n)}}})
+	stbl.AddChild(&mp4.SbgpBox{GroupingType: "roll", SampleCounts: []uint32{uint32(len(t.sizes))}, GroupDescriptionIndices: []uint32{1}})
 }
 
 // placeChunks sets the chunk offsets for payloads that begin at base.

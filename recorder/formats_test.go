@@ -72,7 +72,7 @@ func TestSoundIsKeptOrConvertedWell(t *testing.T) {
 		{wavContainer, g711.PCMA, g711.PCMA}, {wavContainer, g711.PCMU, g711.PCMU}, {wavContainer, g722.Name, l16.Name}, {wavContainer, opus.Name, l16.Name},
 		{oggContainer, opus.Name, opus.Name}, {oggContainer, g711.PCMA, opus.Name}, {oggContainer, g722.Name, opus.Name},
 		{h264MKV, opus.Name, opus.Name}, {h264MKV, g711.PCMA, g711.PCMA}, {h264MKV, g722.Name, opus.Name}, {h264MKV, aac.Name, aac.Name},
-		{mp4Container, opus.Name, aac.Name}, {webmContainer, g711.PCMU, opus.Name},
+		{mp4Container, opus.Name, aac.Name}, {mp4Opus, opus.Name, opus.Name}, {mp4Opus, g711.PCMA, opus.Name}, {mp4Opus, g722.Name, opus.Name}, {webmContainer, g711.PCMU, opus.Name},
 	} {
 		conv, err := table.Plan(c.have, c.k.audio, false)
 		require.NoError(t, err)

@@ -9,6 +9,8 @@ import (
 	"github.com/Eyevinn/mp4ff/bits"
 	"github.com/Eyevinn/mp4ff/mp4"
 
+	"lineout/codecs/aac"
+	"lineout/codecs/opus"
 	"lineout/media"
 )
 
@@ -17,20 +19,20 @@ type liveTrack struct {
 	data    []byte       // payloads
 	samples []mp4.Sample // all but Dur, which needs the next sample
 	dts     []time.Duration
-	next    uint64 // tick the next sample must not go before
-	usual   uint32 // ticks between the last two samples
+	lengths []uint32 // ticks each sample of sound lasts by itself, 0 for pictures
+	next    uint64   // tick the next sample must not go before
+	follow  uint64   // tick the next sample of sound has if nothing is missing, 0 for pictures
+	usual   uint32   // ticks the last sample lasts, as far as is known
 }
 
-// aacSamples is the length of an AAC-LC frame (ISO/IEC 14496-3 section 4.5.1.1).
-const aacSamples = 1024
-
-// mp4Muxer makes fragmented MP4 of H.264 and AAC.
+// mp4Muxer makes fragmented MP4 of H.264 and AAC or Opus.
 type mp4Muxer struct {
 	video  *media.Params // as in the header
 	inBand bool          // parameter sets stay in the pictures
-	rate   int64         // audio ticks per second
-	tracks [3]liveTrack  // by media.Kind
-	out    []byte        // the fragment as it is written, reused
+	sound  media.Codec
+	rate   int64        // audio ticks per second
+	tracks [3]liveTrack // by media.Kind
+	out    []byte       // the fragment as it is written, reused
 	seq    uint32
 }
 
@@ -46,16 +48,29 @@ func (m *mp4Muxer) collect(l *liveFile, f *media.Frame) {
 			t.data = appendAVCC(t.data, f.Data, m.video)
 		}
 		if len(t.data) > from {
-			m.add(l, k, f.DTS, f.PTS-f.DTS, f.Key, len(t.data)-from)
+			m.add(l, k, f.DTS, f.PTS-f.DTS, f.Key, len(t.data)-from, 0)
 		}
 		return
 	}
-	for i, au := range f.Data {
-		if len(au) > 0 {
+	at := int64(0) // ticks after the frame's begin
+	for _, au := range f.Data {
+		n := m.soundTicks(au)
+		if len(au) > 0 && n > 0 {
 			t.data = append(t.data, au...)
-			m.add(l, k, f.DTS+ticksToTime(int64(i)*aacSamples, m.rate), 0, true, len(au))
+			m.add(l, k, f.DTS+ticksToTime(at, m.rate), 0, true, len(au), uint32(n))
 		}
+		at += n
 	}
+}
+
+// soundTicks is how long a packet of sound lasts: an AAC-LC frame (ISO/IEC
+// 14496-3 section 4.5.1.1) as long as all, an Opus packet as it says itself, 0
+// if it is malformed.
+func (m *mp4Muxer) soundTicks(packet []byte) int64 {
+	if m.sound == opus.Name {
+		return opusSamples(packet)
+	}
+	return aac.FrameSize
 }
 
 // cutBefore implements muxer. A fragment may begin with any sample.
@@ -73,7 +88,7 @@ func (m *mp4Muxer) scale(k media.Kind) int64 {
 	return m.rate
 }
 
-func (m *mp4Muxer) add(l *liveFile, k media.Kind, dts, cts time.Duration, key bool, size int) {
+func (m *mp4Muxer) add(l *liveFile, k media.Kind, dts, cts time.Duration, key bool, size int, length uint32) {
 	l.note(dts)
 	flags := mp4.SyncSampleFlags
 	if !key {
@@ -82,6 +97,7 @@ func (m *mp4Muxer) add(l *liveFile, k media.Kind, dts, cts time.Duration, key bo
 	t := &m.tracks[k]
 	t.samples = append(t.samples, mp4.NewSample(flags, 0, uint32(size), int32(timeToTicks(cts, m.scale(k)))))
 	t.dts = append(t.dts, dts)
+	t.lengths = append(t.lengths, length)
 }
 
 // appendAVCC adds an access unit with length prefixes, without what the header
@@ -137,7 +153,7 @@ func (m *mp4Muxer) encode(base time.Duration) ([]byte, error) {
 	err := m.marshal(base)
 	for k := range m.tracks {
 		t := &m.tracks[k]
-		t.data, t.samples, t.dts = t.data[:0], t.samples[:0], t.dts[:0]
+		t.data, t.samples, t.dts, t.lengths = t.data[:0], t.samples[:0], t.dts[:0], t.lengths[:0]
 	}
 	return m.out, err
 }
@@ -196,7 +212,7 @@ func (t *liveTrack) fragment(m *mp4Muxer, k media.Kind, base time.Duration) (*mp
 	}
 	var start, at uint64
 	for i, d := range t.dts {
-		tick := t.tick(d-base, scale, k)
+		tick := t.tick(d-base, scale)
 		if i == 0 {
 			start = tick
 		} else {
@@ -204,9 +220,9 @@ func (t *liveTrack) fragment(m *mp4Muxer, k media.Kind, base time.Duration) (*mp
 			t.usual = uint32(tick - at)
 		}
 		t.next, at = tick+1, tick
-	}
-	if k == media.Audio {
-		t.usual = aacSamples
+		if n := t.lengths[i]; n > 0 {
+			t.usual, t.follow = n, tick+uint64(n)
+		}
 	}
 	t.samples[len(t.samples)-1].Dur = min(t.usual, uint32(scale))
 	traf := &mp4.TrafBox{}
@@ -220,18 +236,16 @@ func (t *liveTrack) fragment(m *mp4Muxer, k media.Kind, base time.Duration) (*mp
 	return traf, nil
 }
 
-// tick is a time on the track's scale. It grows strictly, and audio that is
+// tick is a time on the track's scale. It grows strictly, and sound that is
 // within two ticks of following on follows on, so that rounding a timeline in
-// nanoseconds does not make samples of 1023 and 1025 ticks.
-func (t *liveTrack) tick(d time.Duration, scale int64, k media.Kind) uint64 {
+// nanoseconds does not make AAC frames of 1023 and 1025 ticks.
+func (t *liveTrack) tick(d time.Duration, scale int64) uint64 {
 	tick := uint64(0)
 	if v := timeToTicks(d, scale); v > 0 {
 		tick = uint64(v)
 	}
-	if k == media.Audio && t.next > 0 {
-		if follow := t.next - 1 + aacSamples; tick+2 >= follow && tick <= follow+2 {
-			return follow
-		}
+	if t.follow > 0 && tick+2 >= t.follow && tick <= t.follow+2 {
+		return t.follow
 	}
 	return max(tick, t.next)
 }

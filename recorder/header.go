@@ -12,6 +12,7 @@ import (
 	"github.com/bluenviron/mediacommon/v2/pkg/formats/fmp4/seekablebuffer"
 	"github.com/bluenviron/mediacommon/v2/pkg/formats/mp4/codecs"
 
+	"lineout/codecs/opus"
 	"lineout/media"
 )
 
@@ -28,7 +29,7 @@ const (
 )
 
 // videoScale is the time scale of video in ticks per second; audio uses its
-// sampling rate, so that an AAC frame is exactly 1024 ticks.
+// sampling rate, so that a frame of it is a whole number of ticks.
 const videoScale = 90000
 
 // factsUUID is the type of the uuid box (ISO/IEC 14496-12 section 4.2) that
@@ -87,12 +88,12 @@ func (m *mp4Muxer) header(h header) ([]byte, error) {
 			Codec: &codecs.H264{SPS: h.video.Sets[0], PPS: h.video.Sets[1]}})
 	}
 	if h.audio != nil {
-		c, err := aacConfig(h.audio)
+		codec, rate, err := soundEntry(h.audioCodec, h.audio)
 		if err != nil {
 			return nil, err
 		}
-		init.Tracks = append(init.Tracks, &fmp4.InitTrack{ID: audioID, TimeScale: uint32(c.SampleRate), Codec: &codecs.MPEG4Audio{Config: *c}})
-		m.rate = int64(c.SampleRate)
+		init.Tracks = append(init.Tracks, &fmp4.InitTrack{ID: audioID, TimeScale: uint32(rate), Codec: codec})
+		m.sound, m.rate = h.audioCodec, rate
 	}
 	var buf seekablebuffer.Buffer
 	if err := init.Marshal(&buf); err != nil {
@@ -103,6 +104,12 @@ func (m *mp4Muxer) header(h header) ([]byte, error) {
 		b := buf.Bytes()
 		if i := bytes.Index(b, []byte("stsd")); i >= 0 {
 			copy(b[i:], bytes.Replace(b[i:], []byte("avc1"), []byte("avc3"), 1))
+		}
+	}
+	if b := buf.Bytes(); m.sound == opus.Name {
+		// No pre-skip, see opusHead: version, channels, PreSkip of dOps.
+		if i := bytes.Index(b, []byte("dOps")); i >= 0 && len(b) >= i+8 {
+			clear(b[i+6 : i+8])
 		}
 	}
 	facts, err := json.Marshal(h.meta)
@@ -117,6 +124,22 @@ func (m *mp4Muxer) header(h header) ([]byte, error) {
 	}
 	m.video, m.inBand = h.video, h.inBand
 	return appendBox(out, "free", make([]byte, room-8)), nil
+}
+
+// soundEntry describes a track of sound; rate is its ticks per second.
+func soundEntry(c media.Codec, p *media.Params) (entry codecs.Codec, rate int64, err error) {
+	if c == opus.Name {
+		channels := 2
+		if p.Channels == 1 {
+			channels = 1
+		}
+		return &codecs.Opus{ChannelCount: channels}, opus.ClockRate, nil
+	}
+	a, err := aacConfig(p)
+	if err != nil {
+		return nil, 0, err
+	}
+	return &codecs.MPEG4Audio{Config: *a}, int64(a.SampleRate), nil
 }
 
 // usableMP4 wants what the sample entries are made of.

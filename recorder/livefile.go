@@ -3,6 +3,7 @@ package recorder
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -27,6 +28,7 @@ const (
 // of them. One goroutine uses it.
 type liveFile struct {
 	f      *os.File
+	disk   disk // f, but for tests of what fails
 	path   string
 	header header
 	mux    muxer
@@ -40,6 +42,13 @@ type liveFile struct {
 	lastSync  time.Time
 	syncEvery time.Duration
 	seen      bool // at least one frame was added
+}
+
+// disk is what a growing file is written by.
+type disk interface {
+	io.WriterAt
+	Truncate(size int64) error
+	Sync() error
 }
 
 // createLive makes a new file for a recording and locks it. It never opens a
@@ -72,7 +81,7 @@ func createLive(dir string, c *container, h header, syncEvery time.Duration) (*l
 			f.Close()
 			return nil, fmt.Errorf("write the header of recording %s: %w", path, err)
 		}
-		return &liveFile{f: f, path: path, header: h, mux: mux, size: headerSize, syncEvery: syncEvery, lastSync: time.Now()}, nil
+		return &liveFile{f: f, disk: f, path: path, header: h, mux: mux, size: headerSize, syncEvery: syncEvery, lastSync: time.Now()}, nil
 	}
 	return nil, fmt.Errorf("create recording: 9999 files named like %s%s exist", h.meta.Base, c.live())
 }
@@ -100,7 +109,7 @@ func (l *liveFile) rewriteHeader(h header) error {
 	if err != nil {
 		return err
 	}
-	if _, err := l.f.WriteAt(head, 0); err != nil {
+	if _, err := l.disk.WriteAt(head, 0); err != nil {
 		return fmt.Errorf("rewrite the header of recording %s: %w", l.path, err)
 	}
 	l.header = h
@@ -168,32 +177,53 @@ func (l *liveFile) flush() error {
 	if err != nil {
 		return fmt.Errorf("fragment for recording %s: %w", l.path, err)
 	}
-	var begin [8]byte
-	n := copy(begin[:], out)
-	l.mux.hide(out)
-	_, err = l.f.WriteAt(out, l.size)
-	if err == nil {
-		_, err = l.f.WriteAt(begin[:n], l.size)
-	}
-	if err != nil {
-		l.f.Truncate(l.size)
+	if err := l.append(out); err != nil {
+		l.takeBack()
 		return fmt.Errorf("write recording %s: %w", l.path, err)
 	}
 	l.size += int64(len(out))
-	if g, ok := l.mux.(grower); ok {
-		head, err := g.grown(l.size)
-		if err != nil {
-			return err
-		}
-		if _, err := l.f.WriteAt(head, 0); err != nil {
-			return fmt.Errorf("rewrite the header of recording %s: %w", l.path, err)
-		}
-	}
 	if l.syncEvery > 0 && time.Since(l.lastSync) >= l.syncEvery {
 		l.lastSync = time.Now()
-		if err := l.f.Sync(); err != nil {
+		if err := l.disk.Sync(); err != nil {
 			return fmt.Errorf("sync recording %s: %w", l.path, err)
 		}
+	}
+	return nil
+}
+
+// takeBack makes the file what it was before a fragment, as far as it can be
+// written at all.
+func (l *liveFile) takeBack() {
+	l.disk.Truncate(l.size)
+	if g, ok := l.mux.(grower); ok {
+		if head, err := g.grown(l.size); err == nil {
+			l.disk.WriteAt(head, 0)
+		}
+	}
+}
+
+// append writes an encoded fragment at the end, and the header if that says how
+// long the file is.
+func (l *liveFile) append(fragment []byte) error {
+	var begin [8]byte
+	n := copy(begin[:], fragment)
+	l.mux.hide(fragment)
+	if _, err := l.disk.WriteAt(fragment, l.size); err != nil {
+		return err
+	}
+	if _, err := l.disk.WriteAt(begin[:n], l.size); err != nil {
+		return err
+	}
+	g, ok := l.mux.(grower)
+	if !ok {
+		return nil
+	}
+	head, err := g.grown(l.size + int64(len(fragment)))
+	if err != nil {
+		return err
+	}
+	if _, err := l.disk.WriteAt(head, 0); err != nil {
+		return fmt.Errorf("its header: %w", err)
 	}
 	return nil
 }

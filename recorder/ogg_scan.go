@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -49,8 +50,8 @@ func scanOgg(r io.ReaderAt, size int64) (scanned, error) {
 		if n, err := r.ReadAt(b, s.whole); err != nil && n < len(b) {
 			return nil, err
 		}
-		p, ok := parsePage(b)
-		if !ok || p.serial != s.serial || p.seq != seq || p.flags != 0 || !s.take(p) {
+		p, fault := parsePage(b)
+		if fault != "" || p.serial != s.serial || p.seq != seq || p.flags != 0 || !s.take(p) {
 			return s, nil
 		}
 		s.last = s.whole
@@ -67,31 +68,35 @@ type oggPage struct {
 	size           int
 }
 
-// parsePage reads the page b begins with; ok is false if it is damaged, not
-// whole, or does not hold whole packets.
-func parsePage(b []byte) (p oggPage, ok bool) {
+// parsePage reads the page b begins with; fault says what is wrong with it, ""
+// if nothing is. Ours hold whole packets.
+func parsePage(b []byte) (p oggPage, fault string) {
 	if len(b) < oggHead || string(b[:5]) != "OggS\x00" {
-		return p, false
+		return p, "does not begin as a page"
 	}
 	n := int(b[26])
 	if p.size = oggHead + n; n == 0 || len(b) < p.size {
-		return p, false
+		return p, "is cut short"
 	}
 	p.table = b[oggHead:p.size]
 	for _, s := range p.table {
 		p.size += int(s)
 	}
-	if len(b) < p.size || p.table[n-1] == 255 {
-		return p, false
+	if len(b) < p.size {
+		return p, "is cut short"
 	}
 	p.payload = b[oggHead+n : p.size]
 	p.flags, p.granule = b[5], int64(binary.LittleEndian.Uint64(b[6:]))
 	p.serial, p.seq = binary.LittleEndian.Uint32(b[14:]), binary.LittleEndian.Uint32(b[18:])
 	sum := binary.LittleEndian.Uint32(b[22:])
 	clear(b[22:26])
-	ok = oggSum(b[:p.size]) == sum
+	if oggSum(b[:p.size]) != sum {
+		fault = "does not have its checksum"
+	} else if p.table[n-1] == 255 {
+		fault = "ends within a packet"
+	}
 	binary.LittleEndian.PutUint32(b[22:], sum)
-	return p, ok
+	return p, fault
 }
 
 // take counts a page of sound. Its time must be that of its packets.
@@ -117,12 +122,12 @@ func (s *oggScan) take(p oggPage) bool {
 }
 
 func (s *oggScan) readHeader(b []byte) error {
-	head, ok := parsePage(b)
-	if !ok || head.flags != oggBegin || len(head.payload) < 19 || string(head.payload[:8]) != "OpusHead" {
+	head, fault := parsePage(b)
+	if fault != "" || head.flags != oggBegin || !s.readHead(head) {
 		return fmt.Errorf("the header is damaged: it does not begin as Opus in Ogg")
 	}
-	tags, ok := parsePage(b[head.size:])
-	if !ok || head.size+tags.size != headerSize || tags.serial != head.serial {
+	tags, fault := parsePage(b[head.size:])
+	if fault != "" || head.size+tags.size != headerSize || tags.serial != head.serial {
 		return fmt.Errorf("the header is damaged: its second page is not whole")
 	}
 	facts, ok := firstComment(tags.payload)
@@ -132,8 +137,16 @@ func (s *oggScan) readHeader(b []byte) error {
 	if err := json.Unmarshal([]byte(facts[len(factsTag):]), &s.meta); err != nil {
 		return fmt.Errorf("the facts in the header are damaged: %w", err)
 	}
-	s.serial, s.channels = head.serial, head.payload[9]
 	return nil
+}
+
+// readHead takes the page that describes Opus as we do, see opusHead.
+func (s *oggScan) readHead(p oggPage) bool {
+	if len(p.payload) < 10 || p.payload[9] < 1 || p.payload[9] > 2 {
+		return false
+	}
+	s.serial, s.channels = p.serial, p.payload[9]
+	return bytes.Equal(p.payload, opusHead(s.channels))
 }
 
 // firstComment is the first comment of a comment header.

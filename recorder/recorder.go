@@ -1,4 +1,4 @@
-// Package recorder writes streams to files: MP4 with H.264 and AAC, WebM with
+// Package recorder writes streams to files: MP4 with H.264 and AAC or Opus, WebM with
 // VP8 and Opus, Matroska with either and the sound as the call has it, and sound
 // alone also to Ogg or WAVE. While a call lasts its file grows by whole fragments and
 // loses at most the last half second when the process is killed; when it ends
@@ -218,7 +218,7 @@ func (r *recording) opened(base, ext string, part int) {
 func (r *recording) container() *container {
 	v := r.stream.Track(media.Video)
 	if v == nil {
-		return soundContainers[r.o.cfg.AudioFormat]
+		return r.o.cfg.soundContainer()
 	}
 	if c := r.o.cfg.formatFor(v.Codec); c != nil {
 		return c
@@ -228,7 +228,7 @@ func (r *recording) container() *container {
 			return c
 		}
 	}
-	return soundContainers[r.o.cfg.AudioFormat]
+	return r.o.cfg.soundContainer()
 }
 
 // wantedVideo is the video to ask for with a container. Where there is none to

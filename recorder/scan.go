@@ -10,6 +10,8 @@ import (
 
 	"github.com/Eyevinn/mp4ff/bits"
 	"github.com/Eyevinn/mp4ff/mp4"
+
+	"lineout/media"
 )
 
 // maxMoof bounds what is read into memory for one fragment's tables. Ours are
@@ -283,11 +285,11 @@ func (s *scan) ending() ending {
 			first = from
 		}
 		last = max(last, to)
-		switch t.trak.Mdia.Hdlr.HandlerType {
-		case "vide":
-			e.video = "H264"
-		case "soun":
-			e.audio = "AAC"
+		switch d := describeEntry(t.trak.Mdia.Minf.Stbl.Stsd); d.Kind {
+		case media.Video.String():
+			e.video = label(media.Codec(d.Codec))
+		case media.Audio.String():
+			e.audio = label(media.Codec(d.Codec))
 		}
 	}
 	if first >= 0 {

@@ -48,28 +48,6 @@ func TestTornFiles(t *testing.T) {
 	})
 }
 
-func FuzzRecover(f *testing.F) {
-	raw, err := os.ReadFile(writeLive(f, f.TempDir(), "x", 200*time.Millisecond))
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(raw)
-	f.Add(raw[:len(raw)-100])
-	f.Add(raw[:headerSize])
-	f.Add(raw[headerSize:])
-	f.Fuzz(func(t *testing.T, b []byte) {
-		s, err := scanFile(bytes.NewReader(b), int64(len(b)))
-		if err != nil || len(s.tables) == 0 {
-			return
-		}
-		s.meta.final(s.ending())
-		var out bytes.Buffer
-		if err := s.rewrite(context.Background(), bytes.NewReader(b), &out); err == nil && int64(out.Len()) > int64(len(b))*20+1<<20 {
-			t.Errorf("%d bytes became %d", len(b), out.Len())
-		}
-	})
-}
-
 // Files beyond 4 GiB get 64-bit tables.
 func TestLargeFilesGet64BitOffsets(t *testing.T) {
 	raw, err := os.ReadFile(writeLive(t, t.TempDir(), "x", 4*time.Second))

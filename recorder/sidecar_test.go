@@ -270,21 +270,11 @@ func TestSidecarOfARecoveredFile(t *testing.T) {
 	}
 }
 
-func TestSidecarOfAFileThatStaysFragmented(t *testing.T) {
-	dir := t.TempDir()
-	live := writeLive(t, dir, "x", 4*time.Second)
-	st, err := os.Stat(live)
-	require.NoError(t, err)
-	fullDisk(t, uint64(st.Size())/2)
-	w := newFinisher(dir, 1, nil, slog.New(slog.DiscardHandler))
-	w.sidecar = &SidecarApp{Name: "lineout", Version: "test"}
-	w.recoverAll(context.Background())
-	require.Equal(t, []string{"x.mp4", "x.mp4.json"}, files(t, dir))
-	require.True(t, sidecarOf(t, filepath.Join(dir, "x.mp4")).File.Fragmented)
-}
-
 // What a full disk took is a gap before the first frame of the next part.
 func TestSidecarNamesWhatAFaultTook(t *testing.T) {
+	if !inProcess(t) {
+		return
+	}
 	b := newBench(t, withSidecar)
 	s := b.sink("x", nil)
 	c := clip.New(t)

@@ -114,20 +114,12 @@ func TestLongHoleBeginsANewPart(t *testing.T) {
 // G.711 is kept byte for byte.
 func TestG711IsNotTouched(t *testing.T) {
 	for _, name := range []string{"wav PCMA", "wav PCMU"} {
-		for _, r := range recipes {
-			if r.name != name {
-				continue
-			}
-			b := r.bench(t, func(c *Config) { c.Template = "{streamName}" })
-			c := r.load(t)
-			record(t, r.sink(b, c), c, 0, 4*time.Second)
-			b.stop()
-			raw, err := os.ReadFile(filepath.Join(b.dir, "x.wav"))
-			require.NoError(t, err)
-			var sent []byte
-			require.NoError(t, c.Frames(0, 4*time.Second, func(f *media.Frame) error { sent = append(sent, f.Data[0]...); return nil }))
-			require.Equal(t, sent, raw[len(raw)-len(sent):])
-		}
+		r := recipeOf(name)
+		raw, err := os.ReadFile(r.recorded(t, 4*time.Second))
+		require.NoError(t, err)
+		var sent []byte
+		require.NoError(t, r.load(t).Frames(0, 4*time.Second, func(f *media.Frame) error { sent = append(sent, f.Data[0]...); return nil }))
+		require.Equal(t, sent, raw[len(raw)-len(sent):])
 	}
 }
 

@@ -48,6 +48,10 @@ func checkerFor(ext string) checker {
 		return checkMP4
 	case ".webm", ".mkv":
 		return checkMatroska
+	case ".ogg":
+		return checkOgg
+	case ".wav":
+		return checkWAV
 	}
 	return nil
 }
@@ -159,7 +163,7 @@ func (p *Proof) verify(ctx context.Context, path string, noSidecar bool) error {
 		return fmt.Errorf("%w; file and sidecar are as they were written, so this is a fault of the writer: report it", err)
 	}
 	if got.fragmented {
-		p.Note = "kept as fragments, it could not be rewritten for fast start"
+		p.Note = "kept as it grew, it could not be rewritten when it ended"
 	}
 	return nil
 }

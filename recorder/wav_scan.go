@@ -19,7 +19,7 @@ type wavScan struct {
 	meta  fileMeta
 	codec media.Codec
 	p     media.Params
-	whole int64
+	size  int64 // bytes of sound
 }
 
 func scanWAV(r io.ReaderAt, size int64) (scanned, error) {
@@ -35,7 +35,7 @@ func scanWAV(r io.ReaderAt, size int64) (scanned, error) {
 		return nil, err
 	}
 	width := int64(waveSize(s.codec, &s.p))
-	s.whole = headerSize + (size-headerSize)/width*width
+	s.size = (size - headerSize) / width * width
 	return s, nil
 }
 
@@ -80,10 +80,10 @@ func (s *wavScan) readFormat(p []byte) {
 }
 
 func (s *wavScan) facts() fileMeta  { return s.meta }
-func (s *wavScan) empty() bool      { return s.whole <= headerSize }
-func (s *wavScan) wholeSize() int64 { return s.whole }
+func (s *wavScan) empty() bool      { return s.size == 0 }
+func (s *wavScan) wholeSize() int64 { return headerSize + s.size }
 
-func (s *wavScan) samples() int64 { return (s.whole - headerSize) / int64(waveSize(s.codec, &s.p)) }
+func (s *wavScan) samples() int64 { return s.size / int64(waveSize(s.codec, &s.p)) }
 
 func (s *wavScan) duration() time.Duration { return ticksToTime(s.samples(), int64(s.p.SampleRate)) }
 
@@ -94,20 +94,19 @@ func (s *wavScan) ending() ending { return ending{duration: s.duration(), audio:
 func (s *wavScan) contents() []SidecarTrack {
 	return []SidecarTrack{{Kind: media.Audio.String(), Codec: string(s.codec), Parameters: parameters[s.codec],
 		SampleRate: s.p.SampleRate, Channels: s.p.Channels, Frames: s.samples(), Keyframes: s.samples(),
-		Bytes: s.whole - headerSize, EndMS: roundMS(s.duration())}}
+		Bytes: s.size, EndMS: roundMS(s.duration())}}
 }
 
 // rewrite implements scanned: the same sound behind a short header.
 func (s *wavScan) rewrite(ctx context.Context, r io.ReaderAt, w io.Writer) error {
 	out := bufio.NewWriterSize(w, 1<<20)
-	size := s.whole - headerSize
-	if _, err := out.Write(waveHeader(s.codec, &s.p, uint64(size), nil, 0)); err != nil {
+	if _, err := out.Write(waveHeader(s.codec, &s.p, uint64(s.size), nil, 0)); err != nil {
 		return err
 	}
-	if err := copyPieces(ctx, out, r, headerSize, s.whole); err != nil {
+	if err := copyPieces(ctx, out, r, headerSize, s.wholeSize()); err != nil {
 		return err
 	}
-	if size%2 == 1 { // chunks are padded to even lengths
+	if s.size%2 == 1 { // chunks are padded to even lengths
 		if err := out.WriteByte(0); err != nil {
 			return err
 		}

@@ -344,28 +344,6 @@ func TestTornWebM(t *testing.T) {
 	})
 }
 
-func FuzzRecoverWebM(f *testing.F) {
-	raw, err := os.ReadFile(writeLiveWebM(f, f.TempDir(), "x", 200*time.Millisecond))
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(raw)
-	f.Add(raw[:len(raw)-100])
-	f.Add(raw[:headerSize])
-	f.Add(raw[headerSize:])
-	f.Fuzz(func(t *testing.T, b []byte) {
-		s, err := scanMatroska(bytes.NewReader(b), int64(len(b)))
-		if err != nil || s.empty() {
-			return
-		}
-		s.facts().final(s.ending())
-		var out bytes.Buffer
-		if err := s.rewrite(context.Background(), bytes.NewReader(b), &out); err == nil && int64(out.Len()) > int64(len(b))*20+1<<20 {
-			t.Errorf("%d bytes became %d", len(b), out.Len())
-		}
-	})
-}
-
 func BenchmarkWriteFrameWebM(bm *testing.B) {
 	b := newBench(bm, nil)
 	c := clip.NewVP8(bm, "320x240")

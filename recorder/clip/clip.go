@@ -88,6 +88,13 @@ func (c *Clip) Clone() *Clip {
 	return &n
 }
 
+// WithSound is the clip with the sound of another.
+func (c *Clip) WithSound(from *Clip) *Clip {
+	n := *c
+	n.audio, n.sound, n.audioStep = from.audio, from.sound, from.audioStep
+	return n.Clone()
+}
+
 // Tracks are the tracks the clip has.
 func (c *Clip) Tracks() []*media.Track {
 	var ts []*media.Track
@@ -142,29 +149,21 @@ func (c *Clip) params() *media.Params {
 }
 
 func encode(size string) (*Clip, error) {
-	dir, err := os.MkdirTemp("", "clip")
+	const video, audio = "v.h264", "a.aac"
+	dir, done, err := made("h264-"+size, func(dir string) error {
+		return ffmpegH264(size, filepath.Join(dir, video), filepath.Join(dir, audio))
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
-	v, a := filepath.Join(dir, "v.h264"), filepath.Join(dir, "a.aac")
-	length := fmt.Sprint(Length.Seconds())
-	cmd := exec.Command("ffmpeg", "-hide_banner", "-loglevel", "error", "-nostdin",
-		"-f", "lavfi", "-i", "testsrc2=size="+size+":rate="+fmt.Sprint(FPS)+":duration="+length,
-		"-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000:duration="+length,
-		"-map", "0:v", "-c:v", "libx264", "-profile:v", "baseline", "-preset", "ultrafast", "-tune", "zerolatency", "-bf", "0",
-		"-g", fmt.Sprint(FPS), "-x264-params", "aud=1:sliced-threads=0:slices=1:scenecut=0", "-b:v", "300k", "-pix_fmt", "yuv420p", "-f", "h264", v,
-		"-map", "1:a", "-c:a", "aac", "-b:a", "64k", "-ac", "1", "-f", "adts", a)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("ffmpeg: %w: %s", err, out)
-	}
+	defer done()
 	c := &Clip{picture: h264.Codec, sound: aac.Name, audioStep: aac.FrameSize}
-	raw, err := os.ReadFile(v)
+	raw, err := os.ReadFile(filepath.Join(dir, video))
 	if err != nil {
 		return nil, err
 	}
 	c.video = accessUnits(raw)
-	if raw, err = os.ReadFile(a); err != nil {
+	if raw, err = os.ReadFile(filepath.Join(dir, audio)); err != nil {
 		return nil, err
 	}
 	var packets mpeg4audio.ADTSPackets
@@ -176,6 +175,20 @@ func encode(size string) (*Clip, error) {
 		c.audio = append(c.audio, p.AU)
 	}
 	return c, nil
+}
+
+func ffmpegH264(size, v, a string) error {
+	length := fmt.Sprint(Length.Seconds())
+	cmd := exec.Command("ffmpeg", "-hide_banner", "-loglevel", "error", "-nostdin",
+		"-f", "lavfi", "-i", "testsrc2=size="+size+":rate="+fmt.Sprint(FPS)+":duration="+length,
+		"-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000:duration="+length,
+		"-map", "0:v", "-c:v", "libx264", "-profile:v", "baseline", "-preset", "ultrafast", "-tune", "zerolatency", "-bf", "0",
+		"-g", fmt.Sprint(FPS), "-x264-params", "aud=1:sliced-threads=0:slices=1:scenecut=0", "-b:v", "300k", "-pix_fmt", "yuv420p", "-f", "h264", v,
+		"-map", "1:a", "-c:a", "aac", "-b:a", "64k", "-ac", "1", "-f", "adts", a)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("ffmpeg: %w: %s", err, out)
+	}
+	return nil
 }
 
 // accessUnits splits an Annex B stream at its access unit delimiters and drops

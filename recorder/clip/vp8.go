@@ -50,12 +50,29 @@ func NewVP8(tb testing.TB, size string) *Clip {
 }
 
 func encodeVP8(size string) (*Clip, error) {
-	dir, err := os.MkdirTemp("", "clip")
+	const video, audio = "v.ivf", "a.ogg"
+	dir, done, err := made("vp8-"+size, func(dir string) error {
+		return ffmpegVP8(size, filepath.Join(dir, video), filepath.Join(dir, audio))
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
-	v, a := filepath.Join(dir, "v.ivf"), filepath.Join(dir, "a.ogg")
+	defer done()
+	c := &Clip{picture: vp8.Codec, sound: opus.Name, audioStep: opusStep}
+	if c.video, err = ivf(filepath.Join(dir, video)); err != nil {
+		return nil, err
+	}
+	if c.audio, err = ogg(filepath.Join(dir, audio)); err != nil {
+		return nil, err
+	}
+	// What the encoder adds to flush itself is left out.
+	if n := int(Length.Milliseconds() / 20); len(c.audio) > n {
+		c.audio = c.audio[:n]
+	}
+	return c, nil
+}
+
+func ffmpegVP8(size, v, a string) error {
 	length := fmt.Sprint(Length.Seconds())
 	cmd := exec.Command("ffmpeg", "-hide_banner", "-loglevel", "error", "-nostdin",
 		"-f", "lavfi", "-i", "testsrc2=size="+size+":rate="+fmt.Sprint(FPS)+":duration="+length,
@@ -64,20 +81,9 @@ func encodeVP8(size string) (*Clip, error) {
 		"-g", fmt.Sprint(FPS), "-keyint_min", fmt.Sprint(FPS), "-b:v", "300k", "-f", "ivf", v,
 		"-map", "1:a", "-c:a", "libopus", "-b:a", "32k", "-ac", "1", "-frame_duration", "20", "-page_duration", "20000", "-f", "ogg", a)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("ffmpeg: %w: %s", err, out)
+		return fmt.Errorf("ffmpeg: %w: %s", err, out)
 	}
-	c := &Clip{picture: vp8.Codec, sound: opus.Name, audioStep: opusStep}
-	if c.video, err = ivf(v); err != nil {
-		return nil, err
-	}
-	if c.audio, err = ogg(a); err != nil {
-		return nil, err
-	}
-	// What the encoder adds to flush itself is left out.
-	if n := int(Length.Milliseconds() / 20); len(c.audio) > n {
-		c.audio = c.audio[:n]
-	}
-	return c, nil
+	return nil
 }
 
 func ivf(path string) ([][][]byte, error) {
