@@ -33,6 +33,7 @@ type tap struct {
 	queue  chan leg.Packet
 
 	formats  map[media.Kind]map[uint8]rtpin.Format // negotiated, by payload type
+	noise    map[media.Kind][]uint8                // payload types of comfort noise
 	switched map[media.Kind]time.Time              // when the codec was last changed
 
 	current map[media.Kind]*media.Track // what is received as
@@ -65,7 +66,7 @@ func (c *call) startTap(md leg.Media) error {
 	c.mu.Unlock()
 	t := &tap{c: c, log: c.log, md: md, stream: c.stream, queue: make(chan leg.Packet, tapQueue),
 		wake: make(chan struct{}, 1), done: make(chan struct{}), failed: make(chan struct{}),
-		formats: map[media.Kind]map[uint8]rtpin.Format{}, switched: map[media.Kind]time.Time{}, current: map[media.Kind]*media.Track{}}
+		formats: map[media.Kind]map[uint8]rtpin.Format{}, noise: map[media.Kind][]uint8{}, switched: map[media.Kind]time.Time{}, current: map[media.Kind]*media.Track{}}
 	t.in = rtpin.NewInput(c.m.d.RTPIn, time.Now())
 	t.in.OnCodecChange = t.changeCodec
 	for _, info := range md.Tracks() {

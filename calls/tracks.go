@@ -32,6 +32,7 @@ func (t *tap) addTrack(info leg.TrackInfo) (added *media.Track, err error) {
 		return nil, nil
 	}
 	t.formats[info.Kind] = formats
+	t.noise[info.Kind] = info.Noise
 	codec, rate, channels := first.Codec, first.ClockRate, first.Channels
 	if now := t.current[info.Kind]; now != nil {
 		for _, f := range formats {
@@ -61,8 +62,15 @@ func (t *tap) use(k media.Kind, c media.Codec, clockRate, channels int) (added *
 		added = tr
 	}
 	t.current[k] = tr
-	return added, t.in.AddTrack(rtpin.TrackSpec{Track: tr, Formats: t.formats[k], Expected: true})
+	spec := rtpin.TrackSpec{Track: tr, Formats: t.formats[k], Expected: true}
+	if clockRate == noiseRate {
+		spec.Noise = t.noise[k]
+	}
+	return added, t.in.AddTrack(spec)
 }
+
+// noiseRate is the clock in Hz of the payload types in TrackInfo.Noise.
+const noiseRate = 8000
 
 // retrack follows a change of what was agreed: a section that joins becomes a
 // new track, one that left is not waited for any more.

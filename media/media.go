@@ -71,6 +71,10 @@ type Frame struct {
 	Gap bool
 	// Filler marks generated media that stands in for what did not arrive.
 	Filler bool
+	// Noise is not 0 where a sender of sound says that it is silent from here
+	// on, and how loud its silence is (comfort noise, RFC 3389): -127 to -1
+	// dBov. Such a frame has no Data; conversions get it, sinks do not.
+	Noise int8
 
 	// Data holds NAL units without start codes (H.264), one whole frame (VP8)
 	// or one packet's worth of coded audio.

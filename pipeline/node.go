@@ -57,6 +57,7 @@ func newNode(s *Stream, l *lane, c *codecs.Converter) (*node, error) {
 		out: &media.Track{ID: in.ID, Kind: in.Kind, Codec: c.To, ClockRate: c.ClockRate, Channels: c.Channels,
 			RequestKeyframe: in.RequestKeyframe},
 		log: log, ctx: ctx, cancel: cancel, done: make(chan struct{})}
+	n.queue.noise = true
 	n.queue.onDrop = func(bool) { in.AskKeyframe() }
 	return n, nil
 }

@@ -22,6 +22,7 @@ const (
 // Lossless policy on overflow: what is queued stays and is delivered, what
 // arrives is refused, and once the queue is empty pop reports ErrSlow.
 type queue struct {
+	noise      bool // takes frames that describe silence, see media.Frame.Noise
 	maxDelay   time.Duration
 	maxBytes   int
 	lossless   bool
@@ -113,7 +114,7 @@ func (q *queue) push(f *media.Frame) {
 
 // pushLocked returns the kind whose decoding a drop interrupted, 0 if none.
 func (q *queue) pushLocked(f *media.Frame) media.Kind {
-	if q.finished {
+	if q.finished || f.Noise != 0 && !q.noise {
 		return 0
 	}
 	k := f.Track.Kind

@@ -132,3 +132,16 @@ func BenchmarkStreamToSink(b *testing.B) {
 		q.pop(now)
 	}
 }
+
+// What a sender says of its silence is for those who can make it heard.
+func TestDescribedSilenceGoesToConversionsOnly(t *testing.T) {
+	a := &media.Track{ID: "audio", Kind: media.Audio}
+	for _, noise := range []bool{false, true} {
+		q := newQueue(Policy{})
+		q.noise = noise
+		q.push(&media.Frame{Track: a, DTS: time.Second, Key: true, Noise: -50})
+		if f, _, ok, _, _ := q.pop(time.Now()); ok != noise || ok && f.Noise != -50 {
+			t.Errorf("noise %v: got %+v", noise, f)
+		}
+	}
+}

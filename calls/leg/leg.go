@@ -155,6 +155,8 @@ type TrackInfo struct {
 	// Formats are those the remote party may send, its preference first;
 	// telephone-event is not among them.
 	Formats []Format
+	// Noise are payload types of comfort noise (RFC 3389) at 8000 Hz.
+	Noise []uint8
 	// Receive and Send are this side's view of the negotiated direction.
 	Receive, Send bool
 }

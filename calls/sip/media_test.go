@@ -373,7 +373,7 @@ func TestAdmit(t *testing.T) {
 		t.Error("payload type 18 passed")
 	}
 	a, ok := agree(&sdpMedia{kind: media.Audio, formats: []sdpFormat{{pt: 8}}}, s.ours, true)
-	if !ok || a.byPT[13] != comfort || len(a.formats) == 0 || a.formats[0].PayloadType != 8 {
+	if !ok || a.byPT[13] != comfort || !slices.Equal(a.noise, []uint8{13}) || len(a.formats) == 0 || a.formats[0].PayloadType != 8 {
 		t.Errorf("comfort noise is not expected beside G.711: %+v", a)
 	}
 	for _, f := range a.formats {

@@ -16,7 +16,7 @@ type payload struct {
 	event bool
 }
 
-// comfort is what describes silence (RFC 3389): no sound, and no track's.
+// comfort is what describes silence (RFC 3389): no sound, but said of a track's.
 var comfort = payload{codec: comfortNoise, clock: 8000}
 
 // agreement is the outcome of offer and answer for one section.
@@ -26,6 +26,7 @@ type agreement struct {
 	send    payload
 	eventPT uint8 // payload type of telephone-events we send, 0 if none
 	event   payload
+	noise   []uint8 // payload types of comfort noise at 8000 Hz
 	byPT    [128]payload
 }
 
@@ -42,6 +43,9 @@ func agree(m *sdpMedia, ours []wireFormat, weOffered bool) (*agreement, bool) {
 		}
 		if strings.EqualFold(r.name, string(comfortNoise)) || f != nil && f.codec == comfortNoise {
 			a.byPT[r.pt] = comfort
+			if r.name == "" || r.clock == comfort.clock {
+				a.noise = append(a.noise, r.pt)
+			}
 			continue
 		}
 		if f == nil {
@@ -67,6 +71,7 @@ func agree(m *sdpMedia, ours []wireFormat, weOffered bool) (*agreement, bool) {
 	// Phones send it without having said so; taken for nothing, it would look like a loss.
 	if m.kind == media.Audio && a.byPT[comfortPT].codec == "" {
 		a.byPT[comfortPT] = comfort
+		a.noise = append(a.noise, comfortPT)
 	}
 	return a, true
 }

@@ -17,6 +17,7 @@ type conversion struct {
 	dec decoder
 	enc encoder
 	in  timeline
+	bg  noise // while the sender is silent and said how loud
 
 	resamplers []*resample.Resampler // per decoded channel, nil at equal rates
 	tail       int                   // samples of silence that push all sound out of resampler and encoder
@@ -54,7 +55,7 @@ type outFrame struct {
 const blockMax = 120 * time.Millisecond
 
 func assemble(dec decoder, enc encoder) (*conversion, error) {
-	c := &conversion{dec: dec, enc: enc, in: timeline{rate: dec.rate()}, skip: enc.lookahead()}
+	c := &conversion{dec: dec, enc: enc, in: timeline{rate: dec.rate()}, bg: newNoise(dec.rate()), skip: enc.lookahead()}
 	c.tail = enc.lookahead()*dec.rate()/enc.rate() + 1
 	if dec.rate() != enc.rate() {
 		for range dec.channels() {
@@ -88,6 +89,9 @@ func (c *conversion) Convert(f *media.Frame, emit func(*media.Frame)) error {
 	if c.ntp = (time.Time{}); !f.NTP.IsZero() {
 		c.ntp = f.NTP.Add(-f.PTS)
 	}
+	if f.Noise != 0 {
+		return c.quiet(f, emit)
+	}
 	at, loss := f.PTS, f.Gap
 	for _, packet := range f.Data {
 		n := c.dec.samples(packet)
@@ -110,23 +114,50 @@ func (c *conversion) packet(f *media.Frame, packet []byte, at time.Duration, n i
 	if s.drop {
 		return nil
 	}
+	if err := c.lead(f, packet, at, s, loss, emit); err != nil {
+		return err
+	}
+	c.reset()
+	switch {
+	case c.bg.on && f.Filler:
+		c.bg.append(c.pcm, n) // generated silence is no end of the sender's
+	case c.dec.decode(c.pcm, packet) != nil:
+		c.dec.conceal(c.pcm, n, nil, true)
+		fallthrough
+	default:
+		c.bg.on = false
+	}
+	for i := range c.pcm {
+		c.mixed[i] = stretch(c.mixed[i][:0], c.pcm[i][s.trim:], s.stretch)
+	}
+	return c.feed(f, c.mixed, emit)
+}
+
+// lead brings the output up to where packet begins.
+func (c *conversion) lead(f *media.Frame, packet []byte, at time.Duration, s step, loss bool, emit func(*media.Frame)) error {
 	if s.jump {
 		if err := c.jump(f, at, emit); err != nil {
 			return err
 		}
 	}
 	c.gap = c.gap || s.gap
-	if err := c.fill(f, packet, s.fill, loss, emit); err != nil {
-		return err
+	return c.fill(f, packet, s.fill, loss, emit)
+}
+
+// quiet begins a pause of the sender, or goes on with it at another level:
+// until the next packet what is missing is noise, not an invented continuation.
+func (c *conversion) quiet(f *media.Frame, emit func(*media.Frame)) error {
+	if !c.in.started {
+		return nil
 	}
-	c.reset()
-	if c.dec.decode(c.pcm, packet) != nil {
-		c.dec.conceal(c.pcm, n, nil, true)
+	limit := c.fillLimit(f)
+	if f.PTS+c.in.shift-c.in.next() >= holeMin {
+		if err := c.lead(f, nil, f.PTS, c.in.plan(f.PTS, 0, false, limit), false, emit); err != nil {
+			return err
+		}
 	}
-	for i := range c.pcm {
-		c.mixed[i] = stretch(c.mixed[i][:0], c.pcm[i][s.trim:], s.stretch)
-	}
-	return c.feed(f, c.mixed, emit)
+	c.bg.start(f.Noise)
+	return nil
 }
 
 // fillLimit is the longest hole in front of f that can be one, see fillSlack.
@@ -154,7 +185,11 @@ func (c *conversion) fill(f *media.Frame, packet []byte, n int, loss bool, emit 
 	for n > 0 {
 		k := min(n, count(blockMax, c.dec.rate()))
 		c.reset()
-		c.dec.conceal(c.pcm, k, packet, loss && k == n)
+		if c.bg.on {
+			c.bg.append(c.pcm, k)
+		} else {
+			c.dec.conceal(c.pcm, k, packet, loss && k == n)
+		}
 		if err := c.feed(f, c.pcm, emit); err != nil {
 			return err
 		}

@@ -50,6 +50,9 @@ func TestOutputTimeline(t *testing.T) {
 				f.Data = append(f.Data[:1:1], f.Data[0])
 			case 4: // cannot be decoded
 				f.Data = [][]byte{{}}
+			case 6: // a pause the sender told of
+				convertOne(t, conv, media.Frame{PTS: pts, Noise: -60}, emit)
+				f.PTS += time.Duration(rapid.Int64Range(0, int64(400*ms)).Draw(t, "quiet"))
 			case 5:
 				if rapid.IntRange(0, 9).Draw(t, "rare") == 0 {
 					f.PTS += time.Duration(rapid.Int64Range(int64(9*time.Second), int64(time.Hour)).Draw(t, "long"))
@@ -290,7 +293,11 @@ func FuzzConvert(f *testing.F) {
 			if len(data) > 4000 {
 				data = data[:4000]
 			}
-			err := conv.Convert(&media.Frame{PTS: at, Gap: gap, Data: [][]byte{data}}, func(f *media.Frame) {
+			in := &media.Frame{PTS: at, Gap: gap, Data: [][]byte{data}}
+			if i == 2 && step%3 == 0 {
+				in.Data, in.Noise = nil, int8(step>>8)
+			}
+			err := conv.Convert(in, func(f *media.Frame) {
 				if f.DTS <= last {
 					t.Fatalf("DTS %v after %v", f.DTS, last)
 				}

@@ -95,7 +95,7 @@ func TestRealVideoDecodes(t *testing.T) {
 		audio, video := realFormats()
 		vt := &media.Track{ID: "video", Kind: media.Video, Codec: h264.Name, ClockRate: 90000}
 		at := &media.Track{ID: "audio", Kind: media.Audio, Codec: g711.PCMA, ClockRate: 8000}
-		for _, s := range []TrackSpec{{vt, video, true}, {at, audio, true}} {
+		for _, s := range []TrackSpec{{Track: vt, Formats: video, Expected: true}, {Track: at, Formats: audio, Expected: true}} {
 			if err := in.AddTrack(s); err != nil {
 				t.Fatal(err)
 			}

@@ -25,8 +25,10 @@ type TrackSpec struct {
 	Track *media.Track
 	// Formats are all negotiated payload types. Those of the track's codec and
 	// clock rate feed it; others are reported by OnCodecChange; types that are
-	// not here (telephone-event, comfort noise) are counted and left out.
+	// not here (telephone-event) are counted and left out.
 	Formats map[uint8]Format
+	// Noise are payload types of comfort noise (RFC 3389) on the track's clock.
+	Noise []uint8
 	// Expected says that media should come; see Expect.
 	Expected bool
 }

@@ -401,31 +401,40 @@ func TestDefaultsAreThoseOfTheTags(t *testing.T) {
 }
 
 // Comfort noise (RFC 3389) between packets of G.711 is no loss, no other codec
-// and no sound: the next packet says that there is a hole, at its right time.
+// and no sound: its level is handed on where the silence begins, and the next
+// packet lies at its right time.
 func TestComfortNoise(t *testing.T) {
 	in := NewInput(DefaultConfig(), t0)
 	in.OnCodecChange = func(media.Kind, uint8, Format) { t.Error("comfort noise was taken for a codec") }
 	tr := &media.Track{ID: "audio", Kind: media.Audio, Codec: g711.PCMA, ClockRate: 8000, Channels: 1}
-	if err := in.AddTrack(TrackSpec{Track: tr, Formats: map[uint8]Format{8: {Codec: g711.CodecPCMA, ClockRate: 8000}}}); err != nil {
+	if err := in.AddTrack(TrackSpec{Track: tr, Formats: map[uint8]Format{8: {Codec: g711.CodecPCMA, ClockRate: 8000}}, Noise: []uint8{13}}); err != nil {
 		t.Fatal(err)
 	}
-	var frames []*media.Frame
-	emit := func(f *media.Frame) { frames = append(frames, f) }
+	var frames, noise []*media.Frame
+	emit := func(f *media.Frame) {
+		if f.Noise != 0 {
+			noise = append(noise, f)
+		} else {
+			frames = append(frames, f)
+		}
+	}
 	seq := uint16(65530)
-	send := func(pt uint8, at time.Duration, size int) {
+	send := func(pt uint8, at time.Duration, payload ...byte) {
 		in.PushRTP(media.Audio, &rtp.Packet{Header: rtp.Header{Version: 2, PayloadType: pt, SequenceNumber: seq,
-			Timestamp: uint32(at / time.Millisecond * 8), SSRC: 7}, Payload: make([]byte, size)}, t0.Add(at))
+			Timestamp: uint32(at / time.Millisecond * 8), SSRC: 7}, Payload: payload}, t0.Add(at))
 		seq++
 		in.Poll(t0.Add(at), emit)
 	}
+	send(13, 0, 50) // begins no stream
 	for i := range 50 {
-		send(8, time.Duration(i)*20*ms, 160)
+		send(8, time.Duration(i)*20*ms+20*ms, make([]byte, 160)...)
 	}
-	for i := range 10 { // two seconds of pause, described every 200 ms
-		send(13, sec+time.Duration(i)*200*ms, 1)
+	for i := range 10 { // two seconds of pause, described every 200 ms, with and without a spectrum
+		send(13, sec+20*ms+time.Duration(i)*200*ms, []byte{byte(50 + i), 100, 100}[:1+i%3]...)
 	}
+	send(13, 2900*ms) // nothing said
 	for i := range 50 {
-		send(8, 3*sec+time.Duration(i)*20*ms, 160)
+		send(8, 3*sec+20*ms+time.Duration(i)*20*ms, make([]byte, 160)...)
 	}
 	in.Flush(t0.Add(5*sec), emit)
 	if len(frames) != 100 {
@@ -436,11 +445,19 @@ func TestComfortNoise(t *testing.T) {
 		if i >= 50 {
 			want += 2 * sec
 		}
-		if f.PTS != want || f.Gap != (i == 50) || len(f.Data[0]) != 160 {
+		if f.PTS != want || f.Gap || len(f.Data[0]) != 160 {
 			t.Errorf("frame %d at %v, want %v; gap %v; %d bytes", i, f.PTS, want, f.Gap, len(f.Data[0]))
 		}
 	}
-	if s := in.Stats().Audio; s.Lost != 0 || s.Ignored != 10 || s.CodecChanges != 0 {
+	if len(noise) != 10 {
+		t.Fatalf("%d of 10 descriptions", len(noise))
+	}
+	for i, f := range noise {
+		if want := frames[49].PTS + 20*ms + time.Duration(i)*200*ms; f.PTS != want || int(f.Noise) != -50-i || len(f.Data) > 0 || f.Duration != 0 {
+			t.Errorf("description %d at %v, want %v: %+v", i, f.PTS, want, f)
+		}
+	}
+	if s := in.Stats().Audio; s.Lost != 0 || s.Ignored != 0 || s.Noise != 11 || s.Refused != 1 || s.CodecChanges != 0 {
 		t.Errorf("%+v", s)
 	}
 }

@@ -247,7 +247,7 @@ func (s *source) setRate(rate int) bool {
 // now is the media time of a packet that arrives at local without extra delay.
 func (s *source) now(local time.Duration) time.Duration { return local - s.clock.offset }
 
-// mediaTime maps a timestamp of the newest segment (of a sender report).
+// mediaTime maps a timestamp of the newest segment (of a sender report, of comfort noise).
 func (s *source) mediaTime(ts uint32) time.Duration {
 	return rtpTime(s.seg.ts.peek(ts), s.rate) + s.seg.base
 }

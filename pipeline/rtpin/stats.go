@@ -43,10 +43,12 @@ type TrackStats struct {
 	Lost, Late, Duplicates, Reordered uint64
 	// Refused packets belonged to another sender, or fitted nowhere.
 	Refused uint64
-	// Ignored packets carry no media of this track: telephone-event, comfort
-	// noise, another codec. OtherCodec are those of another negotiated codec,
+	// Ignored packets carry no media of this track: telephone-event, another
+	// codec. OtherCodec are those of another negotiated codec,
 	// CodecChanges counts runs of them.
 	Ignored, OtherCodec, CodecChanges uint64
+	// Noise are packets that describe silence (RFC 3389).
+	Noise uint64
 	// Jitter is the interarrival jitter of RFC 3550 section 6.4.1.
 	Jitter time.Duration
 	// Frames were handed on; Gaps of them follow a loss, Filler are generated.

@@ -42,6 +42,7 @@ type trackInput struct {
 	track   *media.Track
 	codec   codecs.Codec
 	formats [128]*Format
+	noise   [128]bool // payload types of comfort noise
 	depack  codecs.Depacketizer
 
 	src   source
@@ -76,6 +77,7 @@ type trackInput struct {
 	reached  time.Duration // media time up to which units were seen, usable or not
 	end      time.Duration // media time at which the last frame ends
 	ended    bool          // BYE
+	quiet    bool          // the sender said that it is silent
 	hasFrame bool
 
 	lastDTS time.Duration // of the last frame handed on
@@ -101,6 +103,11 @@ func (t *trackInput) spec(in *Input, s TrackSpec) {
 			t.codec = f.Codec
 		}
 	}
+	t.noise = [128]bool{}
+	for _, pt := range s.Noise {
+		t.noise[pt&0x7f] = true
+	}
+	t.quiet = false
 	t.depack = t.codec.NewDepacketizer()
 	t.params = nil
 	t.waitKey = t.kind == media.Video
@@ -200,8 +207,12 @@ func (t *trackInput) packet(in *Input, a arrived, local time.Duration) {
 			t.needKey(local)
 		}
 	}
+	if t.noise[a.p.PayloadType&0x7f] {
+		t.silence(in, a, local)
+		return
+	}
 	if !t.ours(f) {
-		t.stats.Ignored++ // comfort noise, telephone-event, another codec
+		t.stats.Ignored++ // telephone-event, another codec
 		return
 	}
 	if len(a.p.Payload) == 0 {
@@ -265,21 +276,19 @@ func (t *trackInput) unit(in *Input, u *codecs.AccessUnit, a arrived, local time
 }
 
 func (t *trackInput) frame(in *Input, u *codecs.AccessUnit, at, m time.Duration, key bool, local time.Duration) {
-	if len(t.chunk) == 0 {
-		t.chunk = make([]media.Frame, frameChunk)
-	}
-	f := &t.chunk[0]
-	t.chunk = t.chunk[1:]
+	f := t.newFrame()
 	*f = media.Frame{Track: t.track, Params: t.params, Key: key, Data: u.Data, Packets: u.Packets, Arrival: in.start.Add(at)}
 	if t.kind == media.Audio {
 		if f.Duration = t.codec.Duration(u.Data); f.Duration <= 0 {
 			f.Duration = defaultDuration
 		}
 		in.sync.audio.packet = f.Duration
-		// Silence that was not sent is no loss, but it is a hole in the sound.
-		if t.hasFrame && m-t.end > max(f.Duration, defaultDuration) {
+		// Silence that was not sent is no loss, but it is a hole in the sound
+		// unless the sender said what to put there.
+		if t.hasFrame && !t.quiet && m-t.end > max(f.Duration, defaultDuration) {
 			t.gap = true
 		}
+		t.quiet = false
 	}
 	f.Gap = t.gap && t.hasFrame
 	t.gap, t.hasFrame = false, true
@@ -289,6 +298,15 @@ func (t *trackInput) frame(in *Input, u *codecs.AccessUnit, at, m time.Duration,
 		in.realSound(t, m, local)
 	}
 	t.queue.push(pending{f: f, media: m, since: at, size: f.Size()})
+}
+
+func (t *trackInput) newFrame() *media.Frame {
+	if len(t.chunk) == 0 {
+		t.chunk = make([]media.Frame, frameChunk)
+	}
+	f := &t.chunk[0]
+	t.chunk = t.chunk[1:]
+	return f
 }
 
 // needKey notes that decoding cannot go on without a key frame.
