@@ -19,6 +19,7 @@ func direct(p *peers.Softphone) leg.Request {
 // TestBaresipCodecs calls a real soft phone with each codec it shares with us,
 // counts what comes, asks for a key frame, sends digits, and hangs up.
 func TestBaresipCodecs(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, audio, video string
 		audioPT, videoPT   uint8
@@ -113,6 +114,7 @@ func TestBaresipDeclines(t *testing.T) {
 // TestBaresipHold: the phone holds and resumes by re-INVITE; the call and its
 // ports live on.
 func TestBaresipHold(t *testing.T) {
+	t.Parallel()
 	phone := peers.StartSoftphone(t, peers.SoftphoneConfig{})
 	s := start(t, nil)
 	call := s.dial(t, direct(phone))
@@ -160,6 +162,7 @@ func TestStopEndsCalls(t *testing.T) {
 // TestKamailio registers 10006 with digest and calls 10005 through the
 // registrar, which challenges the INVITE too and records its route.
 func TestKamailio(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		cfg  peers.RegistrarConfig
@@ -237,6 +240,7 @@ func TestKamailioRefuses(t *testing.T) {
 // TestBaresipIsHeld: we hold the phone and take it back; it stops sending
 // meanwhile.
 func TestBaresipIsHeld(t *testing.T) {
+	t.Parallel()
 	phone := peers.StartSoftphone(t, peers.SoftphoneConfig{})
 	s := start(t, nil)
 	call := s.dial(t, direct(phone))
@@ -268,6 +272,7 @@ func TestBaresipIsHeld(t *testing.T) {
 // TestBaresipIsTransferred: a phone follows our REFER to another phone and
 // tells of it.
 func TestBaresipIsTransferred(t *testing.T) {
+	t.Parallel()
 	first := peers.StartSoftphone(t, peers.SoftphoneConfig{Video: peers.None})
 	second := peers.StartSoftphone(t, peers.SoftphoneConfig{User: "10007", Video: peers.None})
 	s := start(t, nil)

@@ -164,6 +164,7 @@ func TestEarlyAnswerStays(t *testing.T) {
 
 // TestStrayAnswer: a 2xx that comes after its transaction is gone gets its ACK.
 func TestStrayAnswer(t *testing.T) {
+	t.Parallel()
 	u, s := newUAS(t), start(t, nil)
 	u.establish(t, s, nil)
 	invite := u.in.Clone()

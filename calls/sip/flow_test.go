@@ -75,6 +75,7 @@ func TestInviteWire(t *testing.T) {
 
 // TestAckIsRepeated: a repeated 200 means that our ACK was lost.
 func TestAckIsRepeated(t *testing.T) {
+	t.Parallel()
 	u, s := newUAS(t), start(t, nil)
 	c := s.dial(t, u.request())
 	invite := u.expect(sipmsg.INVITE)
@@ -243,6 +244,7 @@ func TestCancelCrosses200(t *testing.T) {
 }
 
 func TestTimeouts(t *testing.T) {
+	t.Parallel()
 	t.Run("no response", func(t *testing.T) {
 		u, s := newUAS(t), start(t, func(c *Config) { c.ResponseTimeout = 300 * time.Millisecond })
 		c := s.dial(t, u.request())
@@ -467,6 +469,7 @@ func TestReInvite(t *testing.T) {
 
 // TestReInviteWithoutACK: the 200 is repeated until the ACK comes.
 func TestReInviteWithoutACK(t *testing.T) {
+	t.Parallel()
 	u, s := newUAS(t), start(t, nil)
 	u.establish(t, s, nil)
 	u.ask("INVITE", u.sdp(), "Content-Type: application/sdp")
@@ -581,6 +584,7 @@ func TestPortsExhausted(t *testing.T) {
 // TestStopWithDeafPeers: a call nobody answers, and one whose peer went away,
 // hold up the end of Run no longer than stopTime.
 func TestStopWithDeafPeers(t *testing.T) {
+	t.Parallel()
 	u, gone, s := newUAS(t), newUAS(t), start(t, nil)
 	r := gone.request()
 	r.CallID = "deaf"

@@ -45,6 +45,7 @@ func (u *uas) sound(to *net.UDPAddr, seq, n int, ssrc uint32, pt uint8) {
 // (RFC 3264 sections 8, 8.4); what the phone sends meanwhile is dropped, and
 // its silence does not end the call.
 func TestOurHold(t *testing.T) {
+	t.Parallel()
 	u, s := newUAS(t), start(t, func(c *Config) { c.RTPActivity = "true,1" })
 	c := u.establish(t, s, nil)
 	to := net.UDPAddrFromAddrPort(u.offered(t, "audio"))
@@ -103,6 +104,7 @@ func TestOurHold(t *testing.T) {
 // TestGlare: two offers that meet are both refused; ours comes again after its
 // time (RFC 3261 section 14.1).
 func TestGlare(t *testing.T) {
+	t.Parallel()
 	u, s := newUAS(t), start(t, nil)
 	c := u.establish(t, s, nil)
 	done := make(chan error, 1)

@@ -133,6 +133,7 @@ func (s *scenario) reinvite(sdp string) *scenario {
 // TestSippEarlyMedia: 183 with PRACK, a hold by UPDATE before the answer, and
 // an answer without a description.
 func TestSippEarlyMedia(t *testing.T) {
+	t.Parallel()
 	s := &scenario{}
 	s.recv("INVITE").first("100 Trying", "").first("183 Session Progress", sippSDP(9000), "Require: 100rel", "RSeq: 17").
 		recv("PRACK").answer("200 OK", "").
@@ -151,6 +152,7 @@ func TestSippEarlyMedia(t *testing.T) {
 // TestSippRefusals: redirection, a proxy's challenge at the new address (which
 // is the same server, so it is answered), and the final refusals.
 func TestSippRefusals(t *testing.T) {
+	t.Parallel()
 	for status, kind := range map[string]leg.CauseKind{"486 Busy Here": leg.Busy, "603 Decline": leg.Rejected} {
 		t.Run(status[:3], func(t *testing.T) {
 			s := &scenario{}
@@ -169,6 +171,7 @@ func TestSippRefusals(t *testing.T) {
 
 // TestSippCancel: CANCEL and 487; and a 200 that crosses the CANCEL.
 func TestSippCancel(t *testing.T) {
+	t.Parallel()
 	for _, crossed := range []bool{false, true} {
 		t.Run(fmt.Sprint(crossed), func(t *testing.T) {
 			s := &scenario{}
@@ -192,6 +195,7 @@ func TestSippCancel(t *testing.T) {
 // TestSippReINVITE: hold, resume at another port with video, video removed;
 // our hold and resume; two BYEs that cross.
 func TestSippReINVITE(t *testing.T) {
+	t.Parallel()
 	s := &scenario{}
 	video := []string{"m=video 9010 RTP/AVP 99", "a=rtpmap:99 H264/90000"}
 	s.recv("INVITE").first("200 OK", sippSDP(9000, "m=video 0 RTP/AVP 112")).
@@ -221,6 +225,7 @@ func TestSippReINVITE(t *testing.T) {
 
 // TestSippSessionTimer: five refreshes by us, then sipp's own until it stops.
 func TestSippSessionTimer(t *testing.T) {
+	t.Parallel()
 	s := &scenario{}
 	grant := "Session-Expires: 4;refresher=uac"
 	s.recv("INVITE").first("200 OK", sippSDP(9000), grant, "Require: timer", "Allow: INVITE, ACK, BYE, UPDATE")

@@ -109,6 +109,7 @@ func TestRefreshedByUs(t *testing.T) {
 // TestRefreshedByPeer: its refreshes keep the call, too short ones get 422,
 // and without any the call ends by BYE.
 func TestRefreshedByPeer(t *testing.T) {
+	t.Parallel()
 	u, s := newUAS(t), start(t, func(c *Config) { c.SessionExpires, c.MinSession = 10*time.Second, 3*time.Second })
 	c := s.dial(t, u.request())
 	u.answer(u.expect(sipmsg.INVITE), 200, u.sdp(), "Session-Expires: 600;refresher=uas", "Require: timer")
@@ -141,6 +142,7 @@ func TestRefreshedByPeer(t *testing.T) {
 
 // TestRefreshUnknown: a peer that has forgotten the call ends it.
 func TestRefreshUnknown(t *testing.T) {
+	t.Parallel()
 	u, s := newUAS(t), start(t, short)
 	c := s.dial(t, u.request())
 	u.answer(u.expect(sipmsg.INVITE), 200, u.sdp(), "Session-Expires: 4;refresher=uac", "Allow: UPDATE")

@@ -26,19 +26,25 @@ func (d *dialog) Transfer(ctx context.Context, target, replaces string) error {
 	if !answered {
 		return fault.New(fault.Conflict, "the call %s is not established, so it cannot be transferred", d.callID)
 	}
+	d.refers(true) // the first NOTIFY may overtake the 202 (RFC 3515 section 2.4.4)
 	res, err := d.request(ctx, sipmsg.REFER, "", "", sipmsg.NewHeader("Refer-To", "<"+to+">"), sipmsg.NewHeader("Referred-By", "<"+by+">"))
 	if err != nil {
+		d.refers(false)
 		return fault.New(fault.Internal, "transfer of call %s: %w", d.callID, err)
 	}
 	d.judge(res)
 	if !res.IsSuccess() {
+		d.refers(false)
 		return fault.New(fault.Internal, "transfer of call %s: the other side answered %d %s", d.callID, res.StatusCode, plain(res.Reason))
 	}
-	d.mu.Lock()
-	d.referring = true
-	d.mu.Unlock()
 	d.log.Info("SIP call is being transferred", "attended", replaces != "")
 	return nil
+}
+
+func (d *dialog) refers(on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.referring = on
 }
 
 // referTo is the address of a transfer: the one given, or that of the party of

@@ -42,6 +42,17 @@ func TestTransfer(t *testing.T) {
 		t.Errorf("event %+v", e)
 	}
 	refer("x", "", 603)
+	u.ask("NOTIFY", "SIP/2.0 200 OK", "Event: refer", "Content-Type: message/sipfrag")
+	u.response(481)
+	// The first NOTIFY may come before the 202.
+	go func() { done <- c.Leg.(leg.Transferer).Transfer(context.Background(), "10008", "") }()
+	early := u.next(sipmsg.REFER)
+	u.ask("NOTIFY", "SIP/2.0 180 Ringing", "Event: refer", "Content-Type: message/sipfrag")
+	u.response(200)
+	u.answer(early, 202, "")
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 	other := newUAS(t)
 	other.tag = "other/1"
 	second := other.request()

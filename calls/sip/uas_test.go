@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +24,9 @@ type uas struct {
 	tag  string
 	cseq int
 	rtp  *net.UDPConn
+
+	polite sync.Once
+	over   sync.WaitGroup
 }
 
 func newUAS(t testing.TB) *uas {
@@ -35,7 +39,40 @@ func newUAS(t testing.TB) *uas {
 		t.Cleanup(func() { c.Close() })
 		return c
 	}
-	return &uas{t: t, conn: listen(), rtp: listen(), tag: "uas1", cseq: 100}
+	u := &uas{t: t, tag: "uas1", cseq: 100}
+	t.Cleanup(u.over.Wait)
+	u.conn, u.rtp = listen(), listen()
+	return u
+}
+
+// stayPolite has the peer answer whatever comes once the test is over, so that
+// calls end by BYE and nobody waits for the answer in vain.
+func (u *uas) stayPolite() {
+	u.polite.Do(func() {
+		u.t.Cleanup(func() { // before the calls of the test are hung up
+			_ = u.conn.SetReadDeadline(time.Time{})
+			u.over.Go(u.agree)
+		})
+	})
+}
+
+func (u *uas) agree() {
+	buf := make([]byte, 65535)
+	for {
+		n, peer, err := u.conn.ReadFromUDP(buf)
+		if err != nil {
+			return
+		}
+		m, err := sipmsg.ParseMessage(append([]byte(nil), buf[:n]...))
+		r, ok := m.(*sipmsg.Request)
+		if err != nil || !ok || r.Method == sipmsg.ACK {
+			continue
+		}
+		_, _ = u.conn.WriteToUDP([]byte(u.reply(r, 200, "")), peer)
+		if r.Method == sipmsg.CANCEL {
+			_, _ = u.conn.WriteToUDP([]byte(u.reply(inviteOf(r), 487, "")), peer)
+		}
+	}
 }
 
 func (u *uas) port() int    { return u.conn.LocalAddr().(*net.UDPAddr).Port }
@@ -71,6 +108,7 @@ func (u *uas) expect(method sipmsg.RequestMethod) *sipmsg.Request {
 		if ok && r.Method == method {
 			if method == sipmsg.INVITE {
 				u.in = r
+				u.stayPolite()
 			}
 			return r
 		}
@@ -93,10 +131,14 @@ func (u *uas) next(method sipmsg.RequestMethod) *sipmsg.Request {
 // cancelled answers the INVITE that a CANCEL belongs to.
 func (u *uas) cancelled(cancel *sipmsg.Request) {
 	u.t.Helper()
+	u.answer(inviteOf(cancel), 487, "")
+}
+
+func inviteOf(cancel *sipmsg.Request) *sipmsg.Request {
 	invite := cancel.Clone()
 	invite.Method = sipmsg.INVITE
 	invite.CSeq().MethodName = sipmsg.INVITE
-	u.answer(invite, 487, "")
+	return invite
 }
 
 // response returns the next response, which must have this status.
@@ -120,6 +162,10 @@ func (u *uas) send(s string) {
 // answer sends a response to a request; extra are whole header lines.
 func (u *uas) answer(r *sipmsg.Request, code int, body string, extra ...string) {
 	u.t.Helper()
+	u.send(u.reply(r, code, body, extra...))
+}
+
+func (u *uas) reply(r *sipmsg.Request, code int, body string, extra ...string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "SIP/2.0 %d Reason\r\n", code)
 	for _, v := range r.GetHeaders("Via") {
@@ -140,7 +186,7 @@ func (u *uas) answer(r *sipmsg.Request, code int, body string, extra ...string) 
 		b.WriteString("Content-Type: application/sdp\r\n")
 	}
 	fmt.Fprintf(&b, "Content-Length: %d\r\n\r\n%s", len(body), body)
-	u.send(b.String())
+	return b.String()
 }
 
 // ask sends a request within the dialog.

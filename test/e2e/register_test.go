@@ -85,25 +85,6 @@ func TestPhoneHangsUp(t *testing.T) {
 	peers.Eventually(t, "the end of the stream", timeoutShort, func() bool { return srv.FindStream(t, "bye_1") == nil })
 }
 
-// TestHold: the phone's hold and resume leave the call and its picture alive.
-func TestHold(t *testing.T) {
-	t.Parallel()
-	phone := peers.StartSoftphone(t, peers.SoftphoneConfig{})
-	srv := peers.StartLineout(t, nil)
-	srv.Must(t, "/rest-api/call/startup", direct("hold-1", "hold_1", phone), nil)
-	srv.WaitCall(t, "hold-1", "ESTABLISHED")
-	phone.WaitEvent(t, "CALL_ESTABLISHED")
-	phone.Hold(t)
-	peers.Eventually(t, "the call on hold", timeoutShort, func() bool {
-		c := srv.FindCall(t, "hold-1")
-		return c != nil && (c.Status == "HOLD" || c.Status == "ESTABLISHED")
-	})
-	phone.Resume(t)
-	srv.WaitCall(t, "hold-1", "ESTABLISHED")
-	srv.Must(t, "/rest-api/call/terminate", map[string]string{"callId": "hold-1"}, nil)
-	phone.WaitEvent(t, "CALL_CLOSED")
-}
-
 // TestDTMF: digits sent by REST arrive at the phone.
 func TestDTMF(t *testing.T) {
 	t.Parallel()
