@@ -29,6 +29,10 @@ func (a *Agent) handle(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 		d.handle(req, tx)
 		return
 	}
+	if unknown := required(req); unknown != "" && req.Method != sipmsg.CANCEL {
+		a.respond(req, tx, 420, "Bad Extension", sipmsg.NewHeader("Unsupported", unknown))
+		return
+	}
 	switch req.Method {
 	case sipmsg.OPTIONS:
 		a.respond(req, tx, 200, "OK")
@@ -40,7 +44,18 @@ func (a *Agent) handle(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 	case sipmsg.CANCEL, sipmsg.BYE, sipmsg.INFO, sipmsg.UPDATE, sipmsg.NOTIFY:
 		a.respond(req, tx, 481, "Call/Transaction Does Not Exist")
 	default:
+		a.notAllowed(req, tx)
+	}
+}
+
+// notAllowed refuses a method: 405 for those we know but do not serve, 501 for
+// what no RFC we know of defines (RFC 3261 section 8.2.1).
+func (a *Agent) notAllowed(req *sipmsg.Request, tx *sipmsg.ServerTx) {
+	switch req.Method {
+	case sipmsg.REGISTER, sipmsg.SUBSCRIBE, sipmsg.NOTIFY, sipmsg.PUBLISH, sipmsg.MESSAGE, sipmsg.REFER, sipmsg.PRACK:
 		a.respond(req, tx, 405, "Method Not Allowed")
+	default:
+		a.respond(req, tx, 501, "Not Implemented")
 	}
 }
 
@@ -49,7 +64,7 @@ func (a *Agent) respond(req *sipmsg.Request, tx *sipmsg.ServerTx, code int, reas
 	res := sipmsg.NewResponseFromRequest(req, code, reason, nil)
 	res.SipVersion = "SIP/2.0"
 	res.AppendHeader(sipmsg.NewHeader("Server", a.name))
-	if code == 405 || req.Method == sipmsg.OPTIONS {
+	if code == 405 || code == 501 || req.Method == sipmsg.OPTIONS {
 		res.AppendHeader(sipmsg.NewHeader("Allow", allowed))
 		res.AppendHeader(sipmsg.NewHeader("Accept", "application/sdp"))
 	}
@@ -145,7 +160,7 @@ func (d *dialog) handle(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 	case sipmsg.CANCEL:
 		d.a.respond(req, tx, 481, "Call/Transaction Does Not Exist")
 	default:
-		d.a.respond(req, tx, 405, "Method Not Allowed")
+		d.a.notAllowed(req, tx)
 	}
 }
 

@@ -133,7 +133,7 @@ func faulty(req *sipmsg.Request) (int, string) {
 		return 505, "Version Not Supported"
 	case req.Via() == nil || req.From() == nil || req.To() == nil || req.CallID() == nil || req.CSeq() == nil:
 		return 400, "Missing Header Field"
-	case req.CSeq().MethodName != req.Method:
+	case !strings.EqualFold(string(req.CSeq().MethodName), string(req.Method)): // the parser has put the latter in upper case
 		return 400, "CSeq Method Differs"
 	}
 	for _, name := range []string{"From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Length"} {
