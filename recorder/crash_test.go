@@ -22,8 +22,9 @@ import (
 	"lineout/recorder/clip"
 )
 
-// writeForEver is the process that gets killed: it records as fast as it can
-// and prints the time of each frame once it was taken.
+// writeForEver is the process that gets killed: it records a hundred times as
+// fast as a call, so that files stay short enough to be decoded, and prints the
+// time of each frame once it was taken.
 func writeForEver(dir string) {
 	die := func(err error) {
 		if err != nil {
@@ -49,7 +50,9 @@ func writeForEver(dir string) {
 	}
 	s.Accepts()
 	die(s.Open(context.Background(), c.Tracks()))
+	begin := time.Now()
 	die(c.Frames(0, time.Hour, func(f *media.Frame) error {
+		time.Sleep(f.DTS/100 - time.Since(begin))
 		if err := s.Write(context.Background(), f); err != nil {
 			return err
 		}
