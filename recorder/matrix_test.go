@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -55,6 +56,15 @@ var recipes = []recipe{
 
 func recipeOf(name string) recipe {
 	return recipes[slices.IndexFunc(recipes, func(r recipe) bool { return r.name == name })]
+}
+
+// format is what a sidecar calls it.
+func (r recipe) format() string {
+	name, _, _ := strings.Cut(r.name, " ")
+	if name == "mp4" {
+		return mp4Container.format
+	}
+	return name
 }
 
 func sound(format string) func(*Config) { return func(c *Config) { c.AudioFormat = format } }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -133,6 +134,20 @@ func TestGrowingWAVEIsWhole(t *testing.T) {
 	require.EqualValues(t, 24000, len(raw)-headerSize)
 }
 
+// bytesThen is a file with another begin.
+type bytesThen struct {
+	head []byte
+	rest io.ReaderAt
+}
+
+func (r bytesThen) ReadAt(p []byte, at int64) (int, error) {
+	n, err := r.rest.ReadAt(p, at)
+	if at < int64(len(r.head)) {
+		copy(p[:n], r.head[at:])
+	}
+	return n, err
+}
+
 // Beyond 4 GiB the header is that of RF64 (EBU Tech 3306).
 func TestLargeWAVEIsRF64(t *testing.T) {
 	p := &media.Params{SampleRate: 48000, Channels: 1}
@@ -152,6 +167,24 @@ func TestLargeWAVEIsRF64(t *testing.T) {
 		out, err := exec.Command("ffprobe", "-v", "error", "-show_entries", "format=duration:stream=codec_name", "-of", "csv=p=0", path).CombinedOutput()
 		require.NoError(t, err)
 		require.Equal(t, "pcm_s16le\n55924.053333\n", string(out))
+		f, err := os.Open(path)
+		require.NoError(t, err)
+		defer f.Close()
+		got, err := checkWAV(context.Background(), f, int64(len(b))+size)
+		require.NoError(t, err)
+		require.EqualValues(t, 55924053, got.durationMS)
+		require.Equal(t, room > 0, got.fragmented)
+		_, err = checkWAV(context.Background(), f, int64(len(b))+size-2)
+		require.ErrorContains(t, err, "announced")
+		for at, want := range map[int]string{20: "header says", 28: "follow", 36: "samples", 44: "ds64"} {
+			bad := bytes.Clone(b)
+			bad[at] ^= 2
+			if at == 28 {
+				bad[at+4]-- // shorter
+			}
+			_, err := checkWAV(context.Background(), bytesThen{bad, f}, int64(len(b))+size)
+			require.ErrorContains(t, err, want)
+		}
 	}
 }
 

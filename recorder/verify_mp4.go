@@ -10,6 +10,7 @@ import (
 
 	"github.com/Eyevinn/mp4ff/mp4"
 
+	"lineout/codecs/opus"
 	"lineout/media"
 )
 
@@ -130,6 +131,12 @@ func openTrack(t *mp4.TrakBox, mdat topBox) (*mp4Track, error) {
 	x := &mp4Track{d: describeEntry(st.Stsd), mdat: mdat, sizes: st.Stsz, keys: st.Stss, perRun: st.Stsc, count: st.Stsz.SampleNumber}
 	if x.d.Kind == "" {
 		return nil, errors.New("its codec is none of ours")
+	}
+	if o := st.Stsd.Opus; o != nil {
+		if d := o.Dops; d == nil || d.Version != 0 || d.PreSkip != 0 || d.InputSampleRate != opus.ClockRate || d.OutputGain != 0 ||
+			d.ChannelMappingFamily != 0 || uint16(d.OutputChannelCount) != o.ChannelCount || t.Mdia.Mdhd.Timescale != opus.ClockRate {
+			return nil, errors.New("the description of Opus (dOps) is not as we write it")
+		}
 	}
 	if x.count == 0 || st.Stsz.SampleUniformSize == 0 && len(st.Stsz.SampleSize) != int(x.count) {
 		return nil, errors.New("the table of sizes is damaged")

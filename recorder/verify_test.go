@@ -39,6 +39,11 @@ func TestVerify(t *testing.T) {
 			p := Verify(ctx, path, false)
 			require.True(t, p.OK, p.Reason)
 			require.True(t, p.Proved)
+			k := sidecarOf(t, path)
+			require.Equal(t, r.format(), k.File.Format)
+			require.False(t, k.File.Fragmented)
+			require.Empty(t, k.Gaps)
+			require.Equal(t, p.Tracks, k.Tracks)
 			tracks := p.Tracks
 			if r.video != "" {
 				require.EqualValues(t, 125, p.Tracks[0].Frames)
@@ -180,6 +185,9 @@ func TestVerifyNamesWhatIsWrongWithTheContainer(t *testing.T) {
 		{"H.264 in Matroska", mkv, after("\x81\x00\x00\x80", 1, 0, 1), "NAL unit"},
 		{"codec in Matroska", mkv, after("A_MS/ACM", 1, -1, 'X'), "damaged"},
 		{"Opus in MP4", opus, func(b []byte) { copy(b[bytes.Index(b, []byte("mdat"))+4:], []byte{0xff, 0x3f}) }, "Opus packet"},
+		{"pre-skip in MP4", opus, after("dOps", 1, 3, 1), "dOps"},
+		{"channels of Opus", opus, after("dOps", 1, 1, 3), "dOps"},
+		{"gain of Opus", opus, after("dOps", 1, 8, 1), "dOps"},
 		{"codec in MP4", opus, after("Opus", 1, -1, 'x'), "codec"},
 		{"sample table of Opus", opus, after("stts", 1, 15, 0), "time"},
 		{"Ogg page", ogg, after("OggS", 5, -1, 's'), "page 4 does not begin"},
