@@ -287,7 +287,7 @@ func TestEveryFormatCutAnywhere(t *testing.T) {
 				last = end.duration
 				share := float64(n-headerSize) / float64(len(raw)-headerSize)
 				require.InDelta(t, share*4, end.duration.Seconds(), 1.1, "cut at %d", n)
-				if i%40 != 0 || s.empty() {
+				if i%60 != 30 || s.empty() {
 					continue
 				}
 				dir := t.TempDir()
