@@ -1,6 +1,7 @@
 package rtpin
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -115,6 +116,33 @@ func TestInterleaved(t *testing.T) {
 }
 
 // One track alone is not held once the other is known not to come or to sleep.
+// A sender that stalls and then catches up, losing nothing: the timeline is that
+// of the timestamps, nothing is inserted into it.
+func TestStallInsertsNothing(t *testing.T) {
+	for _, length := range []time.Duration{1000 * ms, 1500 * ms, 2500 * ms} {
+		for _, speed := range []float64{1.25, 2, 20} {
+			st := stall{at: 3 * time.Second, length: length, speed: speed}
+			a := flow{end: 30 * time.Second, latency: 20 * ms, jitter: exponential(2 * ms), stall: st}
+			v := flow{end: 30 * time.Second, latency: 5 * ms, jitter: exponential(2 * ms), stall: st}
+			s := newSim(t, DefaultConfig(), 1, &a, &v).run().check()
+			name := fmt.Sprintf("stall of %v, then %v times real time", length, speed)
+			for _, k := range []media.Kind{media.Audio, media.Video} {
+				frames := s.of(k)
+				first, last := frames[0], frames[len(frames)-1]
+				if d := (last.DTS - first.DTS) - (last.captured - first.captured); d > 20*ms || d < -20*ms {
+					t.Errorf("%s: %v is longer by %v", name, k, d)
+				}
+				for _, f := range frames {
+					if f.Gap {
+						t.Errorf("%s: a gap in %v at %v", name, k, f.DTS)
+					}
+				}
+			}
+			s.bound(name, 0, 30*time.Second, 30*ms)
+		}
+	}
+}
+
 func TestLonelyTrackIsNotHeld(t *testing.T) {
 	a := flow{end: mins}
 	v := flow{end: 10 * sec}

@@ -90,6 +90,7 @@ type flow struct {
 	loss, dup  float64
 	burst      time.Duration // nothing arrives before
 	silent     [][2]time.Duration
+	stall      stall
 	frozen     bool            // timestamps stand still while silent
 	newSSRC    []time.Duration // when the source restarts
 	newBase    []time.Duration // when only the timestamps restart
@@ -117,6 +118,20 @@ type flow struct {
 	sinceKey int
 	nextSR   time.Duration
 	captured int
+}
+
+// stall is a sender that stops at a time and then catches up.
+type stall struct {
+	at, length time.Duration
+	speed      float64 // times real time
+}
+
+// sent is when what should be sent at t is.
+func (s stall) sent(t time.Duration) time.Duration {
+	if s.length == 0 || t < s.at {
+		return t
+	}
+	return max(t, s.at+s.length+time.Duration(float64(t-s.at)/s.speed))
 }
 
 type sentAt struct {
@@ -230,7 +245,7 @@ func (s *sim) arrival(f *flow, sent time.Duration) time.Duration {
 	if f.jitter != nil {
 		d += f.jitter(s.rnd)
 	}
-	return max(sent+d, f.burst)
+	return max(f.stall.sent(sent)+d, f.burst)
 }
 
 // capture makes the packets of one frame.

@@ -24,11 +24,14 @@ const (
 	backLimit = 500 * time.Millisecond
 	// Nor is a packet kept in the network for so long.
 	farLateLimit = 10 * time.Second
-	// Late by lateLimit may be a stalled network, which then delivers quickly
-	// what it kept. Late without end for latePatience is a sender whose
-	// timestamps stood still (phones do while on hold).
+	// Late by lateLimit may be a stalled network or sender, which then catches
+	// up, at once or as fast as it can encode: it becomes less late by lateGain
+	// in every latePatience at least. Late without getting nearer for
+	// latePatience is a sender whose timestamps stood still (phones do while on
+	// hold).
 	lateLimit    = time.Second
 	latePatience = time.Second
+	lateGain     = 50 * time.Millisecond
 	latePackets  = 10
 )
 
@@ -69,7 +72,8 @@ type source struct {
 
 	lateSince time.Duration
 	lateCount int
-	lateLeast time.Duration
+	lateFrom  time.Duration // how late at lateSince
+	lateLeast time.Duration // since then
 
 	// A packet that would be a jump waits here for its successor.
 	cand     arrived
@@ -220,11 +224,18 @@ func (s *source) overtaken(ts uint32, local time.Duration) time.Duration {
 // stuck says whether lateness has lasted so long that it is no stall.
 func (s *source) stuck(excess, local time.Duration) bool {
 	if s.lateCount == 0 {
-		s.lateSince, s.lateLeast = local, excess
+		s.lateSince, s.lateFrom, s.lateLeast = local, excess, excess
 	}
 	s.lateCount++
 	s.lateLeast = min(s.lateLeast, excess)
-	return s.lateCount >= latePackets && local-s.lateSince >= latePatience
+	if s.lateCount < latePackets || local-s.lateSince < latePatience {
+		return false
+	}
+	if s.lateLeast <= s.lateFrom-lateGain { // it is catching up
+		s.lateSince, s.lateFrom, s.lateCount = local, s.lateLeast, 1
+		return false
+	}
+	return true
 }
 
 // newSegment starts timestamps anew: ts, which arrived at local, continues

@@ -108,6 +108,32 @@ func TestSourceStall(t *testing.T) {
 	}
 }
 
+// A sender that stalls and catches up as slowly as a tenth faster than real time
+// is no restart either; one that never catches up had its timestamps stand still.
+func TestSourceCatchesUp(t *testing.T) {
+	for _, speed := range []float64{1.1, 1.5, 3, 1} {
+		for _, stall := range []time.Duration{1100 * ms, 1500 * ms, 2500 * ms} {
+			s, jumps := newSource(), 0
+			for i := range 2000 {
+				at := time.Duration(i) * 20 * ms
+				if d := at - 2*time.Second; d >= 0 {
+					at = max(at, 2*time.Second+stall+time.Duration(float64(d)/speed))
+				}
+				got := s.accept(pkt(1, uint16(i), uint32(160*i)), at, true, true)
+				if got[0].jump {
+					jumps++
+				}
+				if want := time.Duration(i) * 20 * ms; speed > 1 && got[0].media != want {
+					t.Fatalf("stall of %v, then %v times real time: packet %d at %v: %+v, want %v", stall, speed, i, at, got[0], want)
+				}
+			}
+			if want := speed == 1; (jumps == 1) != want || jumps > 1 {
+				t.Errorf("stall of %v, then %v times real time: %d jumps", stall, speed, jumps)
+			}
+		}
+	}
+}
+
 func TestArrivalWindow(t *testing.T) {
 	var c arrivalClock
 	for i := range 100 {
