@@ -40,6 +40,7 @@ type Agent struct {
 	local    netip.Addr
 	ports    *portPool
 	phones   *keyMemory
+	reinvite time.Duration // reinviteTime, but in tests
 	declined *rate.Limiter // of log lines: scanners of the Internet call all day
 
 	trace *trace.Recorder
@@ -61,7 +62,7 @@ func New(cfg Config, table *codecs.Table, log *slog.Logger) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{cfg: cfg, log: log, table: table, name: product(cfg.UserAgent),
-		phones: newKeyMemory(), declined: rate.NewLimiter(rate.Every(time.Minute), 5),
+		phones: newKeyMemory(), reinvite: reinviteTime, declined: rate.NewLimiter(rate.Every(time.Minute), 5),
 		local: netip.IPv4Unspecified(), dialogs: map[string]*dialog{}, regs: map[account]*registration{}, peers: map[netip.Addr]int{}}
 	a.activity, _ = parseActivity(cfg.RTPActivity) // Validate has read both
 	a.dtmf, _ = parseDTMF(cfg.DTMF)

@@ -10,6 +10,7 @@ import (
 	"github.com/pion/rtcp"
 
 	"lineout/calls/leg"
+	"lineout/test/peers"
 )
 
 // ask asks at the pace of a call until a phone that obeys some ways sends a
@@ -207,4 +208,56 @@ func TestKeyframeByReINVITE(t *testing.T) {
 	u.ask("BYE", "")
 	u.response(200)
 	c.wait(leg.Ended)
+}
+
+// TestKeyframeReINVITEUnanswered: a phone that keeps silent on the re-INVITE, or
+// whose proxy gives up on it, keeps its call and is not asked this way again.
+func TestKeyframeReINVITEUnanswered(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		answer func(u *uas, invite *sipmsg.Request)
+	}{
+		{"silent", func(u *uas, _ *sipmsg.Request) {
+			u.answer(u.next(sipmsg.CANCEL), 200, "")
+		}},
+		{"trying for ever", func(u *uas, invite *sipmsg.Request) {
+			u.answer(invite, 100, "")
+			cancel := u.next(sipmsg.CANCEL)
+			u.answer(cancel, 200, "")
+			u.cancelled(cancel)
+		}},
+		{"408 of a proxy", func(u *uas, invite *sipmsg.Request) {
+			u.answer(invite, 408, "")
+			u.next(sipmsg.ACK)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := start(t, nil)
+			s.reinvite = 300 * time.Millisecond
+			s.phones.put("MCU/1", byReINVITE)
+			u, control, call := filming(t, s, "MCU/1")
+			m := call.wait(leg.Answered).Media
+			m.RequestKeyframe()
+			c.answer(u, u.next(sipmsg.INVITE))
+			peers.Eventually(t, "the re-INVITE to be given up", 5*time.Second, func() bool {
+				k := m.(*session).keys
+				k.mu.Lock()
+				defer k.mu.Unlock()
+				return k.barred[byReINVITE]
+			})
+			m.RequestKeyframe()
+			if got := control.feedback(); got != byPLI {
+				t.Errorf("then asked by %v", got)
+			}
+			u.ask("BYE", "")
+			for { // repeated requests may come first
+				if _, ok := u.read().(*sipmsg.Response); ok {
+					break
+				}
+			}
+			if cause := call.wait(leg.Ended).Cause; cause.Local {
+				t.Errorf("the call was ended by us: %+v", cause)
+			}
+		})
+	}
 }

@@ -16,7 +16,7 @@ import (
 const (
 	// maxGlare bounds how often an offer of ours is repeated after a 491.
 	maxGlare = 5
-	// reinviteTime is how long a re-INVITE may ring: it needs no person.
+	// reinviteTime is how long a re-INVITE may go unanswered: it needs no person.
 	reinviteTime = 32 * time.Second
 )
 
@@ -31,9 +31,13 @@ func (e *errRefused) Error() string {
 	return fmt.Sprintf("the other side refused the change of the session: %d %s", e.code, e.reason)
 }
 
+// errUnanswered says that a re-INVITE of ours met with silence, or with a 408,
+// which a proxy makes of it.
+var errUnanswered = errors.New("the re-INVITE was not answered in time")
+
 // propose changes the session by a re-INVITE of ours, waiting for its turn and
 // again after a collision. change edits a copy of our description; nil leaves
-// it as it is.
+// it as it is. When nobody answers, the call ends (RFC 3261 section 12.2.1.2).
 func (d *dialog) propose(ctx context.Context, change func(*localSession)) error {
 	for try := 0; ; try++ {
 		end, err := d.offers.wait(ctx, ours)
@@ -42,6 +46,9 @@ func (d *dialog) propose(ctx context.Context, change func(*localSession)) error 
 		}
 		err = d.proposeNow(ctx, change)
 		end()
+		if errors.Is(err, errUnanswered) {
+			d.lost(err.Error())
+		}
 		var refused *errRefused
 		if !errors.As(err, &refused) || refused.code != 491 || try == maxGlare {
 			return err
@@ -70,6 +77,10 @@ func (d *dialog) proposeNow(ctx context.Context, change func(*localSession)) err
 	if err != nil {
 		return err
 	}
+	if res.StatusCode == sipmsg.StatusRequestTimeout {
+		return fmt.Errorf("%w: 408 %s", errUnanswered, plain(res.Reason))
+	}
+	d.judge(res)
 	if !res.IsSuccess() {
 		return &errRefused{res.StatusCode, plain(res.Reason)}
 	}
@@ -97,11 +108,8 @@ func (d *dialog) reinvite(ctx context.Context, body string) (*sipmsg.Response, e
 	if err == nil && res.StatusCode == 422 && d.tooSmall(res) {
 		res, err = d.sendReinvite(ctx, body, nil)
 	}
-	if err == nil {
-		d.judge(res)
-		if res.IsSuccess() {
-			d.timeGranted(res)
-		}
+	if err == nil && res.IsSuccess() {
+		d.timeGranted(res)
 	}
 	return res, err
 }
@@ -116,7 +124,7 @@ func (d *dialog) sendReinvite(ctx context.Context, body string, challenge *sipms
 		return nil, err
 	}
 	tx.OnRetransmission(d.repeated)
-	limit := time.NewTimer(reinviteTime)
+	limit := time.NewTimer(d.a.reinvite)
 	defer limit.Stop()
 	for {
 		select {
@@ -130,16 +138,15 @@ func (d *dialog) sendReinvite(ctx context.Context, body string, challenge *sipms
 			return res, nil
 		case <-limit.C:
 			cancel, stop := context.WithTimeout(ctx, byeTime)
-			_, _ = d.a.exchange(cancel, cancelFor(req), next) // the call ends in any case
+			_, _ = d.a.exchange(cancel, cancelFor(req), next) // it is given up in any case
 			stop()
 			tx.Terminate()
-			d.lost("the re-INVITE was not answered in time")
-			return nil, errors.New("the re-INVITE was not answered in time")
+			return nil, errUnanswered
 		case <-tx.Done():
-			if ctx.Err() == nil {
-				d.lost("the re-INVITE was not answered")
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
 			}
-			return nil, fmt.Errorf("the re-INVITE failed: %w", tx.Err())
+			return nil, fmt.Errorf("%w: %w", errUnanswered, tx.Err())
 		case <-ctx.Done():
 			tx.Terminate()
 			return nil, ctx.Err()
@@ -209,7 +216,9 @@ func (d *dialog) infoKeyframe() {
 	}
 }
 
-// reinviteKeyframe implements signaller: our description, unchanged.
+// reinviteKeyframe implements signaller: our description, unchanged. A phone
+// that refuses it, or does not answer at all, keeps its call and is not asked
+// this way again.
 func (d *dialog) reinviteKeyframe() {
 	end, has := d.offers.begin(ours)
 	if has != nobody {
@@ -220,7 +229,7 @@ func (d *dialog) reinviteKeyframe() {
 		defer end()
 		err := d.proposeNow(ctx, nil)
 		var refused *errRefused
-		if errors.As(err, &refused) && refused.code != 491 {
+		if errors.Is(err, errUnanswered) || errors.As(err, &refused) && refused.code != 491 {
 			d.media.keys.bar(byReINVITE, true)
 		}
 		if err != nil {
