@@ -240,7 +240,7 @@ func TestKeyframeReINVITEUnanswered(t *testing.T) {
 			m.RequestKeyframe()
 			c.answer(u, u.next(sipmsg.INVITE))
 			peers.Eventually(t, "the re-INVITE to be given up", 5*time.Second, func() bool {
-				k := m.(*session).keys
+				k := &m.(*session).keys
 				k.mu.Lock()
 				defer k.mu.Unlock()
 				return k.barred[byReINVITE]
