@@ -313,6 +313,47 @@ func TestNoSoundIsLostAtADiscontinuity(t *testing.T) {
 	}
 }
 
+// A stream may end just after a key frame, when the last segment has next to no
+// sound or none at all: it is kept.
+func TestShortLastSegmentIsKept(t *testing.T) {
+	for _, variant := range []string{"fmp4", "mpegts", "lowLatency"} {
+		for _, mute := range []bool{false, true} {
+			t.Run(fmt.Sprint(variant, mute), func(t *testing.T) {
+				b := newBench(t, func(c *Config) { c.Variant = variant })
+				url := serve(t, b)
+				c := clip.New(t)
+				p, s := b.direct("x")
+				open(t, s, c)
+				pictures, sounds := 0, 0
+				lastKey := time.Hour
+				require.NoError(t, c.Frames(0, 20*time.Second, func(f *media.Frame) error {
+					switch {
+					case f.Track.Kind == media.Video && f.Key && f.DTS >= 6*time.Second:
+						lastKey = min(lastKey, f.DTS)
+					case f.DTS > lastKey+60*time.Millisecond, mute && f.Track.Kind == media.Audio && f.DTS > lastKey-40*time.Millisecond:
+						return nil
+					}
+					if f.DTS > lastKey+60*time.Millisecond {
+						return nil
+					}
+					if f.Track.Kind == media.Video {
+						pictures++
+					} else {
+						sounds += len(f.Data)
+					}
+					return s.Write(context.Background(), f)
+				}))
+				require.NoError(t, s.Close(context.Background()))
+				p.end()
+				got := play(t, url+"/x/x.m3u8")
+				require.Len(t, got["video"], pictures)
+				require.InDelta(t, sounds, len(got["audio"]), 2, "of which silence may be some")
+				require.GreaterOrEqual(t, len(got["audio"]), sounds)
+			})
+		}
+	}
+}
+
 // A phone that is turned again and again begins a generation each time; while
 // nobody looks at the playlist they must not pile up.
 func TestOldGenerationsAreFreedUnasked(t *testing.T) {

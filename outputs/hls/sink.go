@@ -39,7 +39,7 @@ type sink struct {
 	unit                  [][]byte
 	silent                [][]byte       // an access unit of silence, made when needed
 	pictures              int            // given to the muxer
-	early                 []*media.Frame // sound that waits for the second of them
+	early                 []*media.Frame // sound that waits for the first of them
 	// lame says that the muxer could not follow a picture, and waits for the
 	// next key frame.
 	lame bool
@@ -220,20 +220,28 @@ func (s *sink) writeVideo(f *media.Frame) error {
 		s.key = append(s.key[:0], s.au...)
 	}
 	s.follow(f)
-	if s.pictures++; s.pictures == 2 {
+	if s.pictures++; s.pictures == s.first() {
 		return s.release()
 	}
 	return nil
 }
 
-// maxEarly bounds the sound that waits for the second picture: 2.7 s.
+// maxEarly bounds the sound that waits for pictures: 2.7 s.
 const maxEarly = 128
 
+// first is how many pictures there must be before the muxer takes sound.
+func (s *sink) first() int {
+	if s.looksAhead() {
+		return 2
+	}
+	return 1
+}
+
 // looksAhead says that the muxer gives a frame out only with the next one of
-// its track, and takes no sound before the picture has come that far.
+// its track.
 func (s *sink) looksAhead() bool { return s.p.o.cfg.Variant != "mpegts" }
 
-// release gives the muxer the sound that waited for the second picture.
+// release gives the muxer the sound that waited for pictures.
 func (s *sink) release() error {
 	for _, f := range s.early {
 		if err := s.giveAudio(f); err != nil {
@@ -264,10 +272,11 @@ func (s *sink) writeAudio(f *media.Frame) error {
 	if g.audio == nil {
 		return nil
 	}
-	if s.pictures == 1 && s.looksAhead() {
-		if len(s.early) < maxEarly { // the muxer would take none of it either
-			s.early = append(s.early, f)
+	if g.video != nil && s.pictures < s.first() {
+		if len(s.early) == maxEarly {
+			s.early = slices.Delete(s.early, 0, 1)
 		}
+		s.early = append(s.early, f)
 	} else if err := s.giveAudio(f); err != nil {
 		return err
 	}
@@ -307,19 +316,11 @@ func (s *sink) follow(f *media.Frame) {
 // makes it begin and that nobody will ever be given.
 func (s *sink) finish() {
 	g := s.gen
-	if g.video != nil && !s.hasSound() {
-		s.p.retire(g)
-		return
-	}
 	at := max(s.newest+s.step, s.segment+s.p.o.cfg.SegmentDuration)
 	var err error
 	switch {
 	case g.video != nil && s.key != nil:
-		if err = s.release(); err == nil && s.looksAhead() && g.audio != nil && s.unit != nil && s.sound >= 0 {
-			// The muxer holds the newest frame of sound until the next.
-			err = g.mux.WriteMPEG4Audio(g.audio, s.epoch.Add(s.heard), ticks(s.heard, s.rate), s.unit)
-		}
-		if err != nil {
+		if err = s.endSound(); err != nil {
 			break
 		}
 		err = g.mux.WriteH264(g.video, s.epoch.Add(at), ticks(at, h264.ClockRate), s.key)
@@ -335,6 +336,23 @@ func (s *sink) finish() {
 		s.p.o.log.Warn("the end of an HLS segment is missing", "stream", s.p.stream.Name(), "err", err)
 	}
 	s.p.retire(g)
+}
+
+// endSound gives the last segment all its sound, or silence if it has none.
+func (s *sink) endSound() error {
+	switch {
+	case s.gen.audio == nil:
+		return nil
+	case s.sound < s.segment:
+		return s.fillSound()
+	case !s.looksAhead() || s.unit == nil:
+		return nil
+	}
+	if err := s.release(); err != nil {
+		return err
+	}
+	// The muxer holds the newest frame of sound until the next.
+	return s.gen.mux.WriteMPEG4Audio(s.gen.audio, s.epoch.Add(s.heard), ticks(s.heard, s.rate), s.unit)
 }
 
 // ticks converts to a track's clock, rounding to the nearest.
