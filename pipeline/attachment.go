@@ -245,6 +245,9 @@ func (a *Attachment) session() (active bool, err error) {
 		return false, nil
 	}
 	a.accept(a.sink.Accepts())
+	if a.acc.NeedParams {
+		a.queue.wait(a.acc.TrackWait)
+	}
 	err = a.connect()
 	a.join()
 	if err != nil {

@@ -242,6 +242,35 @@ func TestParamsAreWaitedForAndLateVideoReopens(t *testing.T) {
 	})
 }
 
+// While a live sink waits for a picture that does not come, its sound waits with
+// it, however little may be queued once it is open.
+func TestSoundWaitsWithTheSink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, nil, true)
+		acc := anyCodec
+		acc.NeedParams, acc.TrackWait, acc.Streaming = true, 3*time.Second, true
+		p := &probe{acc: acc}
+		a, _ := b.s.Attach("p", p, Policy{MaxDelay: time.Second})
+		b.a.SetParams(&media.Params{SampleRate: 8000})
+		synctest.Wait() // connected
+		write := func(from, to int) {
+			for ms := from; ms < to; ms += 20 {
+				b.s.Write(frame(b.a, ms, true))
+				time.Sleep(20 * time.Millisecond)
+			}
+			synctest.Wait()
+		}
+		write(0, 5000)
+		if got := p.got(); len(got) != 250 || got[0].DTS != 0 {
+			t.Fatalf("got %d frames of 250", len(got))
+		}
+		if _, _, _, dropped := a.queue.stats(); dropped > 0 || a.queue.limit() != time.Second {
+			t.Errorf("%d frames were dropped; %v may be queued now", dropped, a.queue.limit())
+		}
+		b.stop()
+	})
+}
+
 func TestRetryStates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t, nil, true)

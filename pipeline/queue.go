@@ -28,6 +28,9 @@ type queue struct {
 	lossless   bool
 	interleave time.Duration
 	onDrop     func(video bool) // after a live drop; called without the lock
+	// grace adds to maxDelay until what was queued before the sink could open
+	// has been delivered.
+	grace time.Duration
 
 	notify chan struct{} // capacity 1: something changed
 
@@ -68,6 +71,13 @@ func (q *queue) wake() {
 	case q.notify <- struct{}{}:
 	default:
 	}
+}
+
+// wait makes room for what comes while the sink waits to be opened.
+func (q *queue) wait(d time.Duration) {
+	q.mu.Lock()
+	q.grace = d
+	q.mu.Unlock()
 }
 
 // setExpected says which kinds are connected, so that interleaving does not
@@ -176,13 +186,15 @@ func (q *queue) span() time.Duration {
 	return q.items[len(q.items)-1].f.DTS - q.items[q.head].f.DTS
 }
 
-func (q *queue) over() bool { return q.span() > q.maxDelay || q.bytes > q.maxBytes }
+func (q *queue) limit() time.Duration { return q.maxDelay + q.grace }
+
+func (q *queue) over() bool { return q.span() > q.limit() || q.bytes > q.maxBytes }
 
 func (q *queue) full(f *media.Frame) bool {
 	if len(q.items) == q.head {
 		return false
 	}
-	return f.DTS-q.items[q.head].f.DTS > q.maxDelay || q.bytes+f.Size() > q.maxBytes
+	return f.DTS-q.items[q.head].f.DTS > q.limit() || q.bytes+f.Size() > q.maxBytes
 }
 
 // dropLive makes room by the live policy.
@@ -206,7 +218,7 @@ func (q *queue) dropLive() media.Kind {
 	}
 	newest := q.items[len(q.items)-1].f.DTS
 	q.discard(func(_ int, f *media.Frame) bool {
-		return f.Track.Kind == media.Video || newest-f.DTS > q.maxDelay/2
+		return f.Track.Kind == media.Video || newest-f.DTS > q.limit()/2
 	})
 	for q.bytes > q.maxBytes { // only oversized audio is left
 		q.discard(func(j int, _ *media.Frame) bool { return j == q.head })
@@ -271,6 +283,9 @@ func (q *queue) pop(now time.Time) (f *media.Frame, wait time.Duration, ok, done
 	q.bytes -= it.f.Size()
 	if q.head == len(q.items) {
 		q.items, q.head = q.items[:0], 0
+	}
+	if q.grace > 0 && q.span() <= q.maxDelay {
+		q.grace = 0
 	}
 	return it.f, 0, true, false, nil
 }

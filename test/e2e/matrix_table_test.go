@@ -183,11 +183,7 @@ func (c matrixCall) faults(output string, r *matrixRow, got *taken) (out []strin
 	fault(r.snr < snr, "%v dB of signal to noise, want %v", r.snr, snr)
 	fault(math.Abs(r.offset) > maxOffset, "sound is off the picture by %.1f ms, want at most %d", r.offset, maxOffset)
 	if !got.exact { // the phone talks while outputs join, and when they end
-		missing := 0
-		if output == "HLS" {
-			missing = 1
-		}
-		fault(output != "WebRTC" && (r.audioMS < -maxError || r.frames < r.sent-missing), "%d frames of %d, sound longer by %.0f ms", r.frames, r.sent, r.audioMS)
+		fault(output != "WebRTC" && (r.audioMS < -maxError || r.frames < r.sent), "%d frames of %d, sound longer by %.0f ms", r.frames, r.sent, r.audioMS)
 		return out
 	}
 	fault(r.frames != r.sent, "%d frames of %d", r.frames, r.sent)
