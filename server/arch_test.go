@@ -60,6 +60,9 @@ func TestImportTable(t *testing.T) {
 			if dep, ours := strings.CutPrefix(imp, "lineout/"); ours && !slices.ContainsFunc(allowed, func(p string) bool { return match(p, dep) }) {
 				t.Errorf("%s imports %s, which the import table forbids", pkg, dep)
 			}
+			if imp == "lineout/codecs/internal/cpeer" {
+				t.Errorf("%s imports %s, which is for tests", pkg, imp)
+			}
 		}
 	}
 }

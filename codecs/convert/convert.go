@@ -23,7 +23,7 @@ import (
 // decoded and encoded here, and from and to those of the coders.
 func All(coders ...codecs.Coder) []codecs.Converter {
 	from := []media.Codec{opus.Name, g722.Name}
-	to := []target{{aac.Name, aac.SampleRate, 1}, {opus.Name, opus.ClockRate, 2}, {g711.PCMA, g711.SampleRate, 1}, {g711.PCMU, g711.SampleRate, 1}, {l16.Name, l16.SampleRate, 1}}
+	to := []target{{aac.Name, aac.SampleRate, 1}, {opus.Name, opus.ClockRate, 2}, {g711.PCMA, g711.SampleRate, 1}, {g711.PCMU, g711.SampleRate, 1}, {g722.Name, g722.Codec.ClockRate(), 1}, {l16.Name, l16.SampleRate, 1}}
 	for _, c := range coders {
 		from = append(from, c.Codec.Name())
 		to = append(to, target{c.Codec.Name(), c.Codec.ClockRate(), 1})
@@ -76,7 +76,11 @@ func (k kit) sourceRate(from, to media.Codec) int {
 		if c := k.coder(to); c != nil {
 			return c.SampleRate
 		}
-		if to != g711.PCMA && to != g711.PCMU {
+		switch to {
+		case g722.Name:
+			return g722.SampleRate
+		case g711.PCMA, g711.PCMU:
+		default:
 			return opus.ClockRate
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"lineout/codecs"
 	"lineout/codecs/aac"
 	"lineout/codecs/g711"
+	"lineout/codecs/g722"
 	"lineout/codecs/l16"
 	"lineout/codecs/opus"
 	"lineout/codecs/resample"
@@ -39,6 +40,8 @@ func (k kit) encoder(c media.Codec, sourceRate int, o codecs.Options) (encoder, 
 		return newOpusEncoder(sourceRate, o)
 	case l16.Name:
 		return &l16Encoder{hz: sourceRate, par: &media.Params{SampleRate: sourceRate, Channels: 1}}, nil
+	case g722.Name:
+		return &g722Encoder{e: g722.NewEncoder()}, nil
 	case g711.PCMU:
 		return &g711Encoder{enc: g711.EncodePCMU, par: g711.CodecPCMU.Params(nil, nil)}, nil
 	case g711.PCMA:
@@ -148,6 +151,24 @@ func (e *g711Encoder) params() *media.Params { return e.par }
 func (e *g711Encoder) encode(planes [][]float32) ([]byte, error) {
 	e.pcm = resample.ToInt(e.pcm[:0], planes[0])
 	e.buf = e.enc(e.buf[:0], e.pcm)
+	return e.buf, nil
+}
+
+type g722Encoder struct {
+	e   *g722.Encoder
+	pcm []int16
+	buf []byte
+}
+
+func (e *g722Encoder) rate() int             { return g722.SampleRate }
+func (e *g722Encoder) channels() int         { return 1 }
+func (e *g722Encoder) frame() int            { return g722.SampleRate / 50 }
+func (e *g722Encoder) lookahead() int        { return g722.Delay }
+func (e *g722Encoder) params() *media.Params { return g722.Codec.Params(nil, nil) }
+
+func (e *g722Encoder) encode(planes [][]float32) ([]byte, error) {
+	e.pcm = resample.ToInt(e.pcm[:0], planes[0])
+	e.buf = e.e.Encode(e.buf[:0], e.pcm)
 	return e.buf, nil
 }
 

@@ -24,7 +24,11 @@ func decodeTable(expand func(byte) int16) *[256]int16 {
 func encodeTable(compress func(int) byte) *[1 << 14]byte {
 	var t [1 << 14]byte
 	for i := range t {
-		t[i] = compress(int(int16(i << 2)))
+		s := int(int16(i << 2))
+		if s < 0 {
+			s += 3 // the smallest of the four, as it is of positive ones: mu-law would step too early
+		}
+		t[i] = compress(s)
 	}
 	return &t
 }

@@ -38,6 +38,10 @@ func mirror(x *[24]int) (even, odd int) {
 	return even, odd
 }
 
+// Delay is by how many samples decoded sound comes later than it went in: that
+// of the two filters of 24 taps.
+const Delay = 22
+
 // Encoder turns 16-bit samples into bytes. One goroutine uses it.
 type Encoder struct {
 	low, high band
