@@ -152,8 +152,11 @@ func parseConnection(v string) (string, error) {
 
 func parseMedia(v string) (sdpMedia, error) {
 	f := strings.Fields(v)
-	if len(f) < 4 || len(f)-3 > maxSDPFormats {
-		return sdpMedia{}, fmt.Errorf("cannot read the media line m=%q", v)
+	// Its words are tokens (RFC 8866 section 9); others would be changed by our
+	// answer, which has to repeat them.
+	other := strings.ContainsFunc(v, func(r rune) bool { return r > '~' || r < ' ' && r != '\t' })
+	if other || len(f) < 4 || len(f)-3 > maxSDPFormats {
+		return sdpMedia{}, fmt.Errorf("cannot read the media line m=%.80q", v)
 	}
 	m := sdpMedia{word: f[0], proto: strings.ToUpper(f[2]), fmtWords: strings.Join(f[3:], " ")}
 	switch strings.ToLower(f[0]) {
