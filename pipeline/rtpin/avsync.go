@@ -11,9 +11,9 @@ const (
 	// quietAfter freezes the estimate: the relation of two flows cannot be
 	// seen while one of them is silent.
 	quietAfter = time.Second
-	// A large error is corrected within a second or so, but by no more than
-	// slewMost per second: a picture every 36 instead of every 40 ms is not seen.
-	slewMost = 100 * time.Millisecond
+	// A large error is corrected within three seconds, but by no more than
+	// slewMost per second: a picture every 34 instead of every 40 ms is not seen.
+	slewMost = 150 * time.Millisecond
 	// deviceDelay is what sound waits in the buffers of a live sender besides
 	// the filling of the packet.
 	deviceDelay = 16 * time.Millisecond
@@ -41,21 +41,32 @@ type trackClock struct {
 	packet time.Duration
 }
 
-// captured is the arrival estimate of the moment that media time 0 was captured.
+// lead is how much earlier than it was sent media is taken to be captured.
 //
 // A timestamp tells of a packet's first sample. A live sender captures the last
 // one before it can send, and its device holds sound back some more; a player of
-// files sends a packet when its first sample is due. Arrival cannot tell these
-// apart, so it is taken for the middle. Reports carried on from send times are
+// files sends a packet when its first sample is due. Nothing in arrival tells
+// these apart, so it is taken for the middle. Reports carried on from send times are
 // those of a telephone, whose pictures have some way to go, too.
-func (c *trackClock) captured() time.Duration {
+func (c *trackClock) lead() time.Duration {
 	switch {
 	case c.packet == 0:
-		return c.src.clock.offset
-	case c.snd.carried:
-		return c.src.clock.offset - c.packet - deviceDelay/2
+		return 0
+	case c.snd.how == lessLate:
+		return c.packet + deviceDelay/2
 	}
-	return c.src.clock.offset - (c.packet+deviceDelay)/2
+	return (c.packet + deviceDelay) / 2
+}
+
+// captured is the arrival estimate of the moment that media time 0 was captured.
+func (c *trackClock) captured() time.Duration { return c.src.clock.offset - c.lead() }
+
+// reported is the sender's time of that moment, as its reports tell at local.
+func (c *trackClock) reported(local time.Duration) time.Duration {
+	if c.snd.how == lessLate {
+		return c.snd.offset(local) - c.lead() // they tell when it was sent
+	}
+	return c.snd.offset(local)
 }
 
 func (c *trackClock) heard() bool { return c.src.segments > 0 }
@@ -88,7 +99,7 @@ type avSync struct {
 	apart   time.Duration // how far reports contradict arrival, used or not
 	mode    SyncMode
 	err     time.Duration // estimate - video's offset, at the last update
-	updated time.Duration
+	slewing bool          // video is moved as pictures are handed on
 	jumpAt  time.Duration // since when the error is beyond jumpLimit, 0 if it is not
 	jumped  bool          // video's offset jumped: its next frame carries Gap
 	jumps   uint64
@@ -143,7 +154,7 @@ func (s *avSync) estimate(local time.Duration) time.Duration {
 	s.mode = SyncArrival
 	set := a.snd.shift - v.snd.shift
 	if a.snd.ready(local) && v.snd.ready(local) && max(set, -set) < senderOutlier {
-		s.apart = v.snd.offset(local) - a.snd.offset(local) - arrival
+		s.apart = v.reported(local) - a.reported(local) - arrival
 		if s.apart > senderBound || s.apart < -senderBound {
 			s.bias = 0
 		} else {
@@ -165,13 +176,12 @@ func beyond(d, band time.Duration) time.Duration {
 	return min(max(2*(d-band), 0), d)
 }
 
-// update moves the offsets towards the estimate. Called with every packet and poll.
+// update compares the offsets with the estimate. Called with every packet and poll.
 func (s *avSync) update(local time.Duration) {
 	a, v := &s.audio, &s.video
 	s.begin(a, v, local)
 	s.begin(v, a, local)
-	dt := min(max(local-s.updated, 0), time.Second)
-	s.updated = local
+	s.slewing = false
 	if !a.set || !v.set {
 		s.mode = SyncNone
 		return
@@ -191,28 +201,42 @@ func (s *avSync) update(local time.Duration) {
 		a.offset -= s.err
 		s.err = 0
 	default:
-		s.follow(local, dt)
+		s.slewing = true
+		s.jump(local)
 	}
 }
 
-// follow moves video when both tracks are out.
-func (s *avSync) follow(local, dt time.Duration) {
-	size := max(s.err, -s.err)
-	if size <= jumpLimit {
+// jump moves video at once when slewing would take too long.
+func (s *avSync) jump(local time.Duration) {
+	switch {
+	case s.err.Abs() <= jumpLimit:
 		s.jumpAt = 0
-	} else if s.jumpAt == 0 {
+	case s.jumpAt == 0:
 		s.jumpAt = max(local, 1)
-	} else if local-s.jumpAt >= jumpPatience {
+	case local-s.jumpAt >= jumpPatience:
 		s.video.offset += s.err
 		s.err, s.jumpAt, s.jumped = 0, 0, true
 		s.jumps++
-		return
 	}
-	rate := max(time.Duration(s.slew)*time.Millisecond, min(size, slewMost))
-	step := min(size, time.Duration(float64(rate)*dt.Seconds()))
+}
+
+// step is by how much a picture is moved that was captured dt after the one
+// before. It goes by media time, so that after a stall no picture takes all of it.
+func (s *avSync) step(dt time.Duration) time.Duration {
+	if !s.slewing {
+		return 0
+	}
+	size := s.err.Abs()
+	rate := max(time.Duration(s.slew)*time.Millisecond, min(2*size, slewMost))
+	step := min(size, time.Duration(float64(rate)*min(max(dt, 0), time.Second).Seconds()))
 	if s.err < 0 {
-		step = -step
+		return -step
 	}
+	return step
+}
+
+// move moves video by a step.
+func (s *avSync) move(step time.Duration) {
 	s.video.offset += step
 	s.err -= step
 }

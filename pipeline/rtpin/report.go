@@ -12,6 +12,8 @@ const reportBound = 5 * time.Second
 // report takes a sender report of the track's present SSRC.
 func (t *trackInput) report(in *Input, r *rtcp.SenderReport, local time.Duration) {
 	t.stats.SenderReports++
+	from := t.mark
+	t.mark = mark{awaited: true}
 	if r.NTPTime == 0 || t.src.fresh {
 		// RFC 3550 section 6.4.1: 0 says that the sender has no wall clock.
 		t.snd.refused++
@@ -22,7 +24,8 @@ func (t *trackInput) report(in *Input, r *rtcp.SenderReport, local time.Duration
 		t.snd.refused++
 		return
 	}
-	s := srSample{at: local, y: ntpTime(r.NTPTime).Sub(in.start) - m, arr: t.src.clock.offset, sent: t.mark}
+	s := srSample{at: local, y: ntpTime(r.NTPTime).Sub(in.start) - m, arr: t.src.clock.offset,
+		sent: from.off, way: from.set, jitter: t.src.clock.jitter}
 	for _, sent := range t.sent {
 		// The next frame may have overtaken the report.
 		if age := local - sent.at; sent.ts == r.RTPTime && age >= 0 && age < time.Second {
@@ -30,7 +33,6 @@ func (t *trackInput) report(in *Input, r *rtcp.SenderReport, local time.Duration
 		}
 	}
 	t.snd.add(s)
-	t.marked = false
 }
 
 // earlyReport keeps a sender report whose source has sent no packet yet (ffmpeg's first).

@@ -103,7 +103,7 @@ type flow struct {
 	srStuck    bool                                              // timestamp of the last frame
 	srSent     bool                                              // the same, carried on from when it was sent
 	srEnd      time.Duration                                     // no reports from then on
-	encode     func(*rand.Rand) time.Duration                    // what each frame takes more than latency
+	encode     func(*rand.Rand) time.Duration                    // what each frame takes more than latency; the next one waits for it
 
 	kind     media.Kind
 	next     time.Duration
@@ -111,13 +111,15 @@ type flow struct {
 	ssrc     uint32
 	tsBase   uint32
 	held     time.Duration // total freeze of timestamps
-	mark     sentAt        // the first packet after the newest report
+	mark     sentAt        // the packet that the newest report was carried on from
+	toMark   []sentAt      // packets sent since
 	lastTS   uint32
 	picture  uint32
 	wantKey  bool
 	sinceKey int
 	nextSR   time.Duration
 	captured int
+	lastSent time.Duration
 }
 
 // stall is a sender that stops at a time and then catches up.
@@ -139,12 +141,16 @@ type sentAt struct {
 	at time.Duration
 }
 
-// carried is the timestamp at t that a sender makes of the first packet's after
-// the report before (baresip).
+// carried is the timestamp at t that a sender makes of that of the first packet
+// it sent after the report before (baresip).
 func (f *flow) carried(t time.Duration) uint32 {
-	m := f.mark
-	f.mark = sentAt{}
-	return m.ts + uint32((t-m.at).Milliseconds())*uint32(f.rate()/1000)
+	if len(f.toMark) > 0 && f.toMark[0].at <= t {
+		f.mark = f.toMark[0]
+	}
+	for len(f.toMark) > 0 && f.toMark[0].at <= t {
+		f.toMark = f.toMark[1:]
+	}
+	return f.mark.ts + uint32((t-f.mark.at).Milliseconds())*uint32(f.rate()/1000)
 }
 
 func (f *flow) rate() float64 {
@@ -283,7 +289,11 @@ func (s *sim) capture(f *flow) {
 		late += f.encode(s.rnd)
 	}
 	for i := range count {
-		b := make([]byte, 160)
+		size := 160 // of G.711, 20 ms
+		if f.kind == media.Video {
+			size = pictureHeader
+		}
+		b := make([]byte, size)
 		binary.BigEndian.PutUint64(b, uint64(t))
 		binary.BigEndian.PutUint32(b[8:], f.picture)
 		if count == 12 {
@@ -292,9 +302,10 @@ func (s *sim) capture(f *flow) {
 		b[13], b[14] = byte(i), byte(count)
 		p := &rtp.Packet{Header: rtp.Header{Version: 2, PayloadType: payloadType(f.kind), SequenceNumber: f.seq, Timestamp: f.lastTS, SSRC: f.ssrc, Marker: i == count-1}, Payload: b}
 		f.seq++
-		sent := t + late + time.Duration(i)*200*time.Microsecond
-		if f.mark.at == 0 {
-			f.mark = sentAt{f.lastTS, sent}
+		sent := max(t+late+time.Duration(i)*200*time.Microsecond, f.lastSent)
+		f.lastSent = sent
+		if f.srSent {
+			f.toMark = append(f.toMark, sentAt{f.lastTS, sent})
 		}
 		if s.rnd.Float64() < f.loss {
 			continue

@@ -157,17 +157,25 @@ func (in *Input) time(t *trackInput, p *pending) time.Duration {
 	if p.f.Filler {
 		return p.media
 	}
-	return p.media + t.clock(in).offset
+	return p.media + t.clock(in).offset + in.step(t, p)
+}
+
+// step is by how much a picture is moved when it is handed on.
+func (in *Input) step(t *trackInput, p *pending) time.Duration {
+	if t.kind == media.Audio {
+		return 0
+	}
+	return in.sync.step(p.media - t.lastMedia)
 }
 
 // reached is the time on the timeline before which no frame of t comes any more.
 // The next picture comes no sooner after the newest than pictures lately did,
-// less what slewing takes: sound from before it need not wait for it. Where the
+// less what slewing takes and something: sound from before it need not wait for it. Where the
 // rate rises, the first picture of the faster ones may come after such sound.
 func (in *Input) reached(t *trackInput) time.Duration {
 	r := t.reached + t.clock(in).offset
 	if t.kind == media.Video {
-		r += t.freezes.shortest * 7 / 8
+		r += t.freezes.shortest*7/8 + min(in.sync.step(t.freezes.shortest), 0)
 	}
 	if t.kind == media.Audio && in.gen.active {
 		r = max(r, in.gen.next)
@@ -178,6 +186,7 @@ func (in *Input) reached(t *trackInput) time.Duration {
 // hand stamps a frame and gives it away.
 func (in *Input) hand(t *trackInput, p pending, local time.Duration, emit func(*media.Frame)) {
 	dts := in.time(t, &p)
+	in.sync.move(in.step(t, &p))
 	if !in.sync.started {
 		zero := in.zero(t, dts)
 		in.sync.startAt(zero)
@@ -209,6 +218,7 @@ func (in *Input) hand(t *trackInput, p pending, local time.Duration, emit func(*
 	if !f.Filler {
 		f.NTP = in.ntp(t, p.media, local)
 	}
+	t.lastMedia = p.media
 	t.lastDTS, t.lastEnd, t.hasDTS, t.filler, c.out = dts, dts+f.Duration, true, f.Filler, c.out || !f.Filler
 	t.stats.Frames++
 	switch {
@@ -240,10 +250,10 @@ func (in *Input) zero(t *trackInput, dts time.Duration) time.Duration {
 // ntp is the sender's wall clock at capture. Clocks from before 2000 are not
 // set; such reports serve to align the tracks, but tell no time of day.
 func (in *Input) ntp(t *trackInput, m, local time.Duration) time.Time {
-	if t.snd.broken || t.snd.n == 0 {
+	if !t.snd.sound() {
 		return time.Time{}
 	}
-	at := in.start.Add(m + t.snd.offset(local))
+	at := in.start.Add(m + t.clock(in).reported(local))
 	if at.Year() < 2000 {
 		return time.Time{}
 	}

@@ -36,6 +36,13 @@ type sentFrame struct {
 	at time.Duration
 }
 
+// mark is arrival - media time of the first packet after the newest report.
+type mark struct {
+	off     time.Duration
+	awaited bool // a report came, the packet not yet
+	set     bool
+}
+
 // trackInput makes frames of one track's packets.
 type trackInput struct {
 	kind    media.Kind
@@ -49,10 +56,8 @@ type trackInput struct {
 	jb    jitterBuffer
 	snd   senderClock
 	ahead earlyReport
-	// mark is arrival - media time of the first packet after the newest report.
-	mark   time.Duration
-	marked bool
-	queue  frameQueue
+	mark  mark
+	queue frameQueue
 
 	params *media.Params
 
@@ -80,10 +85,11 @@ type trackInput struct {
 	quiet    bool          // the sender said that it is silent
 	hasFrame bool
 
-	lastDTS time.Duration // of the last frame handed on
-	lastEnd time.Duration // where that frame ends
-	hasDTS  bool
-	filler  bool // that frame was filler
+	lastMedia time.Duration // of the last frame handed on
+	lastDTS   time.Duration
+	lastEnd   time.Duration // where that frame ends
+	hasDTS    bool
+	filler    bool // that frame was filler
 
 	freezes freezes
 
@@ -123,7 +129,10 @@ func (t *trackInput) spec(in *Input, s TrackSpec) {
 }
 
 // resetReports forgets the sender reports, which tell of timestamps that ended.
-func (t *trackInput) resetReports(in *Input) { t.snd.reset(in.clockOf(other(t.kind)).snd.shift) }
+func (t *trackInput) resetReports(in *Input) {
+	t.snd.reset(in.clockOf(other(t.kind)).snd.shift)
+	t.mark = mark{}
+}
 
 // ours says whether packets of this format belong to the track as it is.
 func (t *trackInput) ours(f *Format) bool {
@@ -149,15 +158,15 @@ func (t *trackInput) push(in *Input, p *rtp.Packet, local time.Duration) {
 		if p.Timestamp != t.sent[0].ts {
 			t.sent[0], t.sent[1] = sentFrame{p.Timestamp, local}, t.sent[0]
 		}
-		if !t.marked {
-			t.mark, t.marked = t.src.clock.lastOff, true
-		}
 		if !t.asking && t.waitKey && !t.everAsk {
 			t.asking, t.askSince = true, local
 		}
 	}
 	if t.ahead.set && timed {
 		t.takeEarly(in, local)
+	}
+	if t.mark.awaited && timed {
+		t.mark = mark{off: t.src.clock.lastOff, set: true}
 	}
 	t.jb.jitter = t.src.clock.jitter
 	for _, a := range arrivals {
