@@ -40,6 +40,7 @@ clips:
 
 race: ## tests of all packages (or PKG) under the race detector, with the seeds of the fuzz targets
 	CGO_ENABLED=1 $(GO) test -race -timeout 10m $(PKG)
+	$(GO) test -run Allocate ./codecs/convert
 
 lint: ## gofmt, go vet, shell syntax, and a build for every test tag
 	@out=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); if [ -n "$$out" ]; then echo "not formatted by gofmt:"; echo "$$out"; exit 1; fi
