@@ -202,7 +202,10 @@ func (c *call) hangup(cause leg.Cause) {
 // handle takes one event and reports true after the last.
 func (c *call) handle(e leg.Event) bool {
 	if e.Type == leg.DTMFReceived {
-		c.log.Debug("digit received") // not which: it may be of somebody's PIN
+		c.log.Debug("digit received", "by", e.Text) // not which: it may be of somebody's PIN
+		if c.m.d.Digit != nil {
+			c.m.d.Digit(c.req.CallID, e.Digit, e.Text)
+		}
 		return false
 	}
 	switch e.Type {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -525,6 +526,24 @@ func TestDTMFRules(t *testing.T) {
 		}
 		if got := strings.Join(p.dtmf, " "); got != "9/RFC2833 12*#A/INFO 5/RFC2833" {
 			t.Errorf("sent %q", got)
+		}
+	})
+}
+
+// TestDigitsReceived: who listens is told of each digit and how it came.
+func TestDigitsReceived(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got []string
+		r := newRig(t, func(d *Deps) { d.Digit = func(id, digit, by string) { got = append(got, id+" "+digit+" "+by) } })
+		defer r.stop()
+		r.m.Startup(t.Context(), request("c"))
+		p := r.phones.leg("c")
+		p.events <- leg.Event{Type: leg.Answered, Code: 200, Media: audioOnly()}
+		p.events <- leg.Event{Type: leg.DTMFReceived, Digit: "5", Text: "RTP"}
+		p.events <- leg.Event{Type: leg.DTMFReceived, Digit: "#", Text: "INFO"}
+		synctest.Wait()
+		if want := []string{"c 5 RTP", "c # INFO"}; !slices.Equal(got, want) {
+			t.Errorf("told of %q, want %q", got, want)
 		}
 	})
 }

@@ -31,6 +31,9 @@ type Deps struct {
 	// Observe is told of every change of a call, in order per call. It must not
 	// block. Nil: nobody listens.
 	Observe func(Info)
+	// Digit is told of each digit the other party dials and of the way it came,
+	// in order per call. It must not block. Nil: nobody listens.
+	Digit func(callID, digit, by string)
 	// EarlyMedia puts what comes before the answer into the call's stream (S3-9).
 	EarlyMedia bool
 	// NodeID names this server in notifications.

@@ -114,7 +114,7 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 	}
 	s.hooks = hooks.New(settings.Hooks, s.host(), log)
 	s.calls = calls.NewManager(calls.Deps{Dialer: s.agent, Streams: s.hub, Codecs: table, RTPIn: settings.RTPIn,
-		CheckPush: s.checkPush, StartPush: s.startPush, EarlyMedia: settings.SIP.EarlyMedia, Observe: s.observe, Log: log})
+		CheckPush: s.checkPush, StartPush: s.startPush, EarlyMedia: settings.SIP.EarlyMedia, Observe: s.observe, Digit: s.digit, Log: log})
 	s.doctor.Watch(s.calls)
 	s.sockets = ws.New(settings.WS, ws.Deps{Stream: s.hub.Get, Play: s.play, Log: log})
 	if s.api, err = rest.New(settings.REST, rest.Deps{Calls: s.calls, Streams: s.hub, Viewers: s.viewers,
@@ -134,6 +134,14 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 func (s *Server) observe(i calls.Info) {
 	s.hooks.Notify(i)
 	s.doctor.Observe(i)
+}
+
+// digit passes on what the other party of a call dials, if the operator wants to see it.
+func (s *Server) digit(callID, digit, by string) {
+	if !s.settings.SIP.DTMFLog {
+		digit = ""
+	}
+	s.doctor.Digit(callID, digit, by)
 }
 
 // host is this server's address in notifications: as announced in SIP, if that is set.

@@ -60,6 +60,16 @@ func (s *Service) Observe(i calls.Info) {
 	}
 }
 
+// Digit takes a digit the other party has dialled and the way it came. An empty
+// digit is one that must not be shown.
+func (s *Service) Digit(callID, digit, by string) {
+	text := "digit received by " + by
+	if digit != "" {
+		text += ": " + digit
+	}
+	s.rec.Find(callID).Note(text)
+}
+
 // Summary is a call in the list.
 type Summary struct {
 	CallID  string       `json:"callId"`

@@ -72,6 +72,9 @@ func TestReport(t *testing.T) {
 	s, c, reg := examine(answerPCMU)
 	s.Observe(info(calls.Trying, 100, leg.Cause{}))
 	s.Observe(info(calls.Established, 200, leg.Cause{}))
+	s.Digit("c1", "5", "RTP")
+	s.Digit("c1", "", "INFO") // one not to be shown
+	s.Digit("nobody", "5", "RTP")
 	for i := range 10 {
 		c.Received(media.Audio, false, 31002, netip.MustParseAddrPort("203.0.113.7:6000"), []byte{0x80, 0, 0, byte(i), 0, 0, 0, 0, 0, 0, 0, 9, 1}, time.Now(), false)
 	}
@@ -85,7 +88,7 @@ func TestReport(t *testing.T) {
 	if len(r.Messages) != 2 || r.Messages[0].Line != "INVITE" || r.Messages[1].Line != "200 OK (INVITE)" || !r.Messages[1].SDP || strings.Contains(r.Messages[0].Text, "5ecret") {
 		t.Errorf("messages %+v", r.Messages)
 	}
-	if len(r.Timeline) != 3 || r.Timeline[2].Text != "FINISH 200" || r.Ended == nil || r.Caller != "10006" {
+	if len(r.Timeline) != 5 || r.Timeline[2].Text != "digit received by RTP: 5" || r.Timeline[3].Text != "digit received by INFO" || r.Timeline[4].Text != "FINISH 200" || r.Ended == nil || r.Caller != "10006" {
 		t.Errorf("timeline %+v", r.Timeline)
 	}
 	if len(r.SDP) != 2 || r.SDP[0].Why != "PCMU is the first codec of the other side's list that was offered" || r.SDP[1].Why != "the other side refused this medium (port 0)" {

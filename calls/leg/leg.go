@@ -72,7 +72,7 @@ const (
 	MediaChanged                         // what was agreed on media has changed; Media is set
 	Transfer                             // progress of a Transfer: Code and Text are the new call's status line
 	MessageReceived                      // Text is what the other side wrote
-	DTMFReceived                         // Digit is set
+	DTMFReceived                         // Digit is set; Text is the way it came, "RTP" or "INFO"
 	Ended                                // last event; Cause is set
 )
 

@@ -2,6 +2,7 @@ package sip
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -142,6 +143,36 @@ func TestBaresipInfoDigits(t *testing.T) {
 	phone.WaitEventFor(t, 10*time.Second, "the digit 7", func(e peers.Event) bool {
 		return e.Type == "CALL_DTMF_START" && e.Param == "7"
 	})
+}
+
+// TestBaresipDials: digits a phone sends in a call by RFC 4733 come once each
+// and in order.
+func TestBaresipDials(t *testing.T) {
+	t.Parallel()
+	phone := peers.StartSoftphone(t, peers.SoftphoneConfig{Video: peers.None})
+	s := start(t, nil)
+	call := s.dial(t, direct(phone))
+	call.wait(leg.Answered)
+	phone.WaitEvent(t, "CALL_ESTABLISHED")
+	dialled := func() (got []string) {
+		call.mu.Lock()
+		defer call.mu.Unlock()
+		for _, e := range call.events {
+			if e.Type == leg.DTMFReceived {
+				got = append(got, e.Digit+" by "+e.Text)
+			}
+		}
+		return got
+	}
+	want := []string{"5 by RTP", "9 by RTP", "9 by RTP", "# by RTP"}
+	for i, digit := range want {
+		phone.Command(t, "sndcode", digit[:1])
+		peers.Eventually(t, "the digit", 10*time.Second, func() bool { return len(dialled()) > i })
+		phone.Command(t, "sndcode", "\x04") // the key is let go
+	}
+	if got := dialled(); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
 }
 
 // TestStopEndsCalls: the end of Run says BYE to a call that is up.

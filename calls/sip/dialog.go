@@ -264,7 +264,7 @@ func (d *dialog) openMedia() error {
 	}
 	m := &session{log: d.log, local: d.a.local.String(), window: d.a.cfg.LatchWindow, table: d.a.table,
 		kick: make(chan struct{}, 1), closed: make(chan struct{}),
-		digit: func(digit string) { d.emit(leg.Event{Type: leg.DTMFReceived, Digit: digit}) },
+		digit: func(digit string) { d.emit(leg.Event{Type: leg.DTMFReceived, Digit: digit, Text: "RTP"}) },
 		keys:  keyAsker{memory: d.a.phones}, signal: d}
 	for _, k := range []media.Kind{media.Audio, media.Video} {
 		ours := ofKind(formats, k)

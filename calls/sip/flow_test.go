@@ -599,3 +599,60 @@ func TestStopWithDeafPeers(t *testing.T) {
 	silent.wait(leg.Ended)
 	up.wait(leg.Ended)
 }
+
+// TestDigitsOnTheWire: RFC 4733 sections 2.3 and 2.5 as the other side receives
+// them: one timestamp per digit, marker on the first packet, durations in units of
+// the clock, three packets with the end bit, and a pause before the next digit.
+func TestDigitsOnTheWire(t *testing.T) {
+	t.Parallel()
+	u, s := newUAS(t), start(t, nil)
+	c := s.dial(t, u.request())
+	u.answer(u.expect(sipmsg.INVITE), 200, strings.Replace(u.sdp("a=rtpmap:101 telephone-event/8000"), "AVP 8", "AVP 8 101", 1))
+	u.expect(sipmsg.ACK)
+	c.wait(leg.Answered)
+	if err := c.SendDTMF(t.Context(), "5#", leg.RFC4733); err != nil {
+		t.Fatal(err)
+	}
+	type event struct {
+		code, packets, markers, ends int
+		begin, end                   uint32 // in units of the clock
+	}
+	var events []event
+	buf := make([]byte, 1500)
+	for silence := 0; len(events) < 2 || events[1].ends < 3 || silence == 0; {
+		_ = u.rtp.SetReadDeadline(time.Now().Add(10 * time.Second))
+		n, err := u.rtp.Read(buf)
+		var p rtp.Packet
+		if err != nil || p.Unmarshal(buf[:n]) != nil {
+			t.Fatalf("%v after %+v", err, events)
+		}
+		if p.PayloadType != 101 {
+			silence = len(events) / 2 // sound again
+			continue
+		}
+		if k := len(events); k == 0 || events[k-1].begin != p.Timestamp {
+			events = append(events, event{code: int(p.Payload[0]), begin: p.Timestamp})
+		}
+		e := &events[len(events)-1]
+		duration := uint32(p.Payload[2])<<8 | uint32(p.Payload[3])
+		e.packets++
+		if p.Marker {
+			e.markers++
+		}
+		if p.Payload[1]&0x80 != 0 {
+			e.ends++
+			e.end = p.Timestamp + duration
+		} else if want := uint32(160 * e.packets); duration != want {
+			t.Errorf("packet %d has the duration %d, want %d", e.packets, duration, want)
+		}
+	}
+	t.Logf("%+v, pause %d units", events, events[1].begin-events[0].end)
+	for i, code := range []int{5, 11} {
+		if e := events[i]; e.code != code || e.markers != 1 || e.ends != 3 || e.end-e.begin != 1280 || e.packets != 10 {
+			t.Errorf("event %+v", e)
+		}
+	}
+	if pause := events[1].begin - events[0].end; int32(pause) < 40*8 {
+		t.Errorf("a pause of %d units, want at least 40 ms", int32(pause))
+	}
+}

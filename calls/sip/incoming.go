@@ -190,7 +190,7 @@ func (d *dialog) handleInfo(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 	case "application/dtmf", "application/dtmf-relay":
 		d.a.respond(req, tx, 200, "OK")
 		if digit := infoDigit(string(req.Body())); digit != "" {
-			d.emit(leg.Event{Type: leg.DTMFReceived, Digit: digit})
+			d.emit(leg.Event{Type: leg.DTMFReceived, Digit: digit, Text: "INFO"})
 		}
 	case "", "application/media_control+xml":
 		d.a.respond(req, tx, 200, "OK")
