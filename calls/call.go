@@ -16,7 +16,7 @@ import (
 	"lineout/pipeline"
 )
 
-// call is one call made by REST. Its goroutine owns the state machine; REST and
+// call is one call, made by REST or to us. Its goroutine owns the state machine; REST and
 // the leg only send it events.
 type call struct {
 	m       *Manager
@@ -25,6 +25,7 @@ type call struct {
 	log     *slog.Logger
 	stream  *pipeline.Stream
 	leg     leg.Leg
+	in      *incoming // nil in calls of ours
 	tap     *tap
 
 	ctx    context.Context // ends when the call has ended
@@ -79,30 +80,33 @@ func (c *call) claimStream() error {
 			return err
 		}
 	}
+	s, err := c.createStream(name)
+	if err != nil {
+		return err
+	}
+	c.stream, c.info.MediaSessionID = s, s.ID()
+	return nil
+}
+
+// createStream reserves a name.
+func (c *call) createStream(name string) (*pipeline.Stream, error) {
 	s, err := c.m.d.Streams.Create(name, pipeline.Meta{AppKey: c.req.AppKey, Login: c.req.SIPLogin,
 		CallID: c.req.CallID, Caller: c.info.Caller, Callee: c.info.Callee, Provider: "SIP"})
 	switch {
 	case errors.Is(err, pipeline.ErrNameInUse):
-		return fault.New(fault.Conflict, "toStream %q: %w", name, err)
+		return nil, fault.New(fault.Conflict, "toStream %q: %w", name, err)
 	case err != nil:
-		return fault.New(fault.Unavailable, "create stream %q: %w", name, err)
+		return nil, fault.New(fault.Unavailable, "create stream %q: %w", name, err)
 	}
-	c.stream = s
-	c.info.MediaSessionID = s.ID()
-	return nil
+	return s, nil
 }
 
 // start makes the leg and the push and starts the call's goroutine.
 func (c *call) start() error {
 	r := c.req
-	if r.RTMPURL != "" {
-		if c.m.d.StartPush == nil {
-			return fault.New(fault.BadRequest, "rtmpUrl is given but this server has no RTMP output")
-		}
-		if err := c.m.d.StartPush(c.stream, r.RTMPURL, r.RTMPStream, c.setRTMP); err != nil {
-			c.cancel()
-			return err
-		}
+	if err := c.equip(r.RTMPURL, r.RTMPStream, false); err != nil {
+		c.cancel()
+		return err
 	}
 	l, err := c.m.d.Dialer.Dial(c.ctx, leg.Request{CallID: r.CallID, Callee: r.Callee, Caller: r.Caller,
 		DisplayName: r.VisibleName, Login: r.SIPLogin, AuthName: r.SIPAuthName, Password: r.SIPPassword,
@@ -166,6 +170,10 @@ func (c *call) run() {
 			c.hangup(leg.Cause{Local: true, Kind: leg.Internal, Text: "internal error"})
 		}
 	}()
+	if c.in != nil {
+		c.greet()
+		defer c.in.due.Stop()
+	}
 	closing := c.stream.Closing()
 	for {
 		select {
@@ -178,6 +186,11 @@ func (c *call) run() {
 			}
 		case cause := <-c.endWith:
 			c.hangup(cause)
+		case <-c.due():
+			c.timeUp()
+		case q := <-c.asked():
+			q.done <- c.decide(q.a)
+			closing = c.stream.Closing() // it may be another one
 		case <-closing:
 			closing = nil
 			c.end(leg.Cause{Local: true, Text: c.stream.Reason()})

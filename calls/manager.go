@@ -34,6 +34,11 @@ type Deps struct {
 	// Digit is told of each digit the other party dials and of the way it came,
 	// in order per call. It must not block. Nil: nobody listens.
 	Digit func(callID, digit, by string)
+	// StartRecord records a stream; it does nothing if that is recorded already. Nil:
+	// this build records nothing.
+	StartRecord func(s *pipeline.Stream) error
+	// Config says what becomes of calls to us.
+	Config
 	// EarlyMedia puts what comes before the answer into the call's stream (S3-9).
 	EarlyMedia bool
 	// NodeID names this server in notifications.
@@ -51,7 +56,8 @@ type target struct{ url, name string }
 
 // Manager owns all calls. Safe for concurrent use.
 type Manager struct {
-	d Deps
+	d      Deps
+	routes []route
 
 	mu      sync.Mutex
 	calls   map[string]*call
@@ -80,7 +86,11 @@ func NewManager(d Deps) *Manager {
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Manager{d: d, calls: map[string]*call{}, targets: map[target]*call{}, failed: map[string]failedCall{}}
+	if d.AnswerLimit <= 0 {
+		d.AnswerLimit = time.Minute
+	}
+	routes, _ := parseRoutes(d.Routes) // Validate has read them
+	return &Manager{d: d, routes: routes, calls: map[string]*call{}, targets: map[target]*call{}, failed: map[string]failedCall{}}
 }
 
 // Run waits for ctx, then refuses new calls, says BYE to every call and waits
@@ -101,7 +111,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		m.d.Log.Info("hanging up all calls", "calls", len(live))
 	}
 	for _, c := range live {
-		c.end(leg.Cause{Local: true, Text: "server shutdown"})
+		c.end(c.shutdown())
 	}
 	m.wg.Wait()
 	return nil
@@ -131,7 +141,10 @@ func (m *Manager) Startup(ctx context.Context, r Request) error {
 }
 
 // reserve claims the call's id, its RTMP target and its stream name, or none.
-func (m *Manager) reserve(r Request) (*call, error) {
+func (m *Manager) reserve(r Request) (*call, error) { return m.claim(r, func(*call) {}) }
+
+// claim is reserve; prepare completes the call before it can be seen.
+func (m *Manager) claim(r Request, prepare func(*call)) (*call, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ctx == nil || m.stopped {
@@ -148,6 +161,7 @@ func (m *Manager) reserve(r Request) (*call, error) {
 	if err := c.claimStream(); err != nil {
 		return nil, err
 	}
+	prepare(c)
 	m.calls[r.CallID] = c
 	if r.RTMPURL != "" {
 		m.targets[t] = c

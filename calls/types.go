@@ -80,7 +80,8 @@ type Info struct {
 	Caller, Callee   string
 	HasAudio         bool
 	HasVideo         bool
-	SDP              string
+	SDP              string // the caller's offer, of calls to us
+	SIPMessage       string // the INVITE, of calls to us, without secrets
 	VisibleName      string
 	InviteParameters map[string]string
 	MediaProvider    string // "Flash" for calls made by REST (S2-29)

@@ -12,6 +12,7 @@
 //	min:"1" max:"65535"      inclusive bounds of a number or a duration
 //	choices:"a,b"            the only values a string (or each list element) may have
 //	secret:"true"            the value is never shown
+//	secret:"password"        nor what follows password= in it, up to a blank or the closing quote
 //
 // Fields are string, bool, int, float64, time.Duration or []string (a comma
 // list). A struct may have Validate() error; it is called after loading.
@@ -21,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"sort"
 	"strings"
 )
@@ -44,7 +46,7 @@ type setting struct {
 	section        string
 	kind           kind
 	rule           rule
-	secret         bool
+	secret         secret
 	fields         []reflect.Value
 	origin         string
 	value          value
@@ -136,7 +138,9 @@ func (s *Set) merge(n *setting) error {
 			n.name, old.kind, old.def, old.section, n.kind, n.def)
 	}
 	old.fields = append(old.fields, n.fields...)
-	old.secret = old.secret || n.secret
+	if old.secret == "" {
+		old.secret = n.secret
+	}
 	return nil
 }
 
@@ -214,10 +218,7 @@ func (s *Set) validate() []error {
 
 // fault is the one line an operator reads about a bad value.
 func (st *setting) fault(e entry, err error) error {
-	shown := e.raw.String()
-	if st.secret {
-		shown = mask(shown)
-	}
+	shown := st.secret.mask(e.raw.String())
 	return fmt.Errorf("setting %q: value %q (%s) is refused: %w", st.name, shown, e.origin, err)
 }
 
@@ -234,9 +235,7 @@ func (s *Set) Effective() []Value {
 	out := make([]Value, 0, len(s.settings))
 	for _, st := range s.settings {
 		v := Value{Name: st.name, Value: st.value.text, Default: st.defaultText(), Origin: st.origin, Doc: st.doc, Section: st.section}
-		if st.secret {
-			v.Value, v.Default = mask(v.Value), mask(v.Default)
-		}
+		v.Value, v.Default = st.secret.maskValue(st.value), st.secret.mask(v.Default)
 		out = append(out, v)
 	}
 	return out
@@ -252,10 +251,30 @@ func (s *Set) Names() []string {
 	return names
 }
 
-// mask hides a value but not whether there is one.
-func mask(v string) string {
-	if v == "" {
-		return ""
+// secret says what of a setting is never shown: "" for nothing, "true" for the
+// whole value, else the word of its entries whose values it is.
+type secret string
+
+// mask hides a secret but not whether there is one.
+func (s secret) mask(v string) string {
+	switch {
+	case s == "" || v == "":
+		return v
+	case s == "true":
+		return "***"
 	}
-	return "***"
+	return regexp.MustCompile(`((?:^|[\s,])`+regexp.QuoteMeta(string(s))+`=)("[^"]*"?|[^\s]+)`).ReplaceAllString(v, "$1***")
+}
+
+// maskValue masks the entries of a list one by one, as they hold several words.
+func (s secret) maskValue(v value) string {
+	items, ok := v.any.([]string)
+	if !ok || s == "true" {
+		return s.mask(v.text)
+	}
+	shown := make([]string, len(items))
+	for i, it := range items {
+		shown[i] = s.mask(it)
+	}
+	return strings.Join(shown, ",")
 }

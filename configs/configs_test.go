@@ -231,6 +231,18 @@ func TestSecretsAreMaskedInFaults(t *testing.T) {
 	require.NotContains(t, err.Error(), "hunter2")
 }
 
+func TestSecretWordsAreMasked(t *testing.T) {
+	type peers struct {
+		Trunks []string `setting:"trunks" secret:"password"`
+	}
+	s, err := New(&peers{})
+	require.NoError(t, err)
+	path := file(t, "x.yaml", "trunks:\n- name=a password=hunter2 from=b\n- password=\"hunter 3\" name=c\n- name=d password=\"hunter4\n- xpassword=e\n")
+	_, err = s.Load(Sources{File: path})
+	require.NoError(t, err)
+	require.Equal(t, `name=a password=*** from=b,password=*** name=c,name=d password=***,xpassword=e`, s.Effective()[0].Value)
+}
+
 func TestUnknownNames(t *testing.T) {
 	s, _, _ := newSet(t)
 	warn, err := s.Load(Sources{Flags: []string{"http_port=1", "completely.else=2", "rtp_session_init_always=true", "MODE=x"},

@@ -101,7 +101,7 @@ func newSetting(name, title string, f reflect.StructField, v reflect.Value) (*se
 		return nil, err
 	}
 	st := &setting{name: name, section: title, def: f.Tag.Get("default"), doc: f.Tag.Get("doc"),
-		kind: k, secret: f.Tag.Get("secret") == "true", fields: []reflect.Value{v}}
+		kind: k, secret: secret(f.Tag.Get("secret")), fields: []reflect.Value{v}}
 	st.rule.unit = time.Millisecond
 	switch u := f.Tag.Get("unit"); u {
 	case "", "ms":

@@ -51,8 +51,12 @@ func (s *Set) Markdown() string {
 			def = "`" + def + "`"
 		}
 		doc := st.sentence()
-		if st.secret {
+		switch st.secret {
+		case "":
+		case "true":
 			doc += " (secret)"
+		default:
+			doc += " (" + string(st.secret) + "= is secret)"
 		}
 		allowed := strings.TrimPrefix(st.allowed(), "allowed is ")
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", st.name, cell.Replace(def), cell.Replace(allowed), cell.Replace(doc))

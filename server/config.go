@@ -11,6 +11,7 @@ import (
 
 	"lineout/api/rest"
 	"lineout/api/ws"
+	"lineout/calls"
 	"lineout/calls/sip"
 	"lineout/calls/trace"
 	"lineout/codecs"
@@ -88,6 +89,7 @@ type Settings struct {
 	Version string
 	Server  Config
 	SIP     sip.Config
+	Calls   calls.Config
 	RTPIn   rtpin.Config
 	Codecs  codecs.Rules
 	FFmpeg  ffmpeg.Config
@@ -111,5 +113,5 @@ func NewSettings(version string) *Settings {
 
 // Sections lists the structs to fill, in the order of the documentation.
 func (s *Settings) Sections() []any {
-	return append([]any{&s.Server, &s.REST, &s.WS, &s.Hooks, &s.Trace, &s.SIP, &s.RTPIn, &s.Codecs, &s.FFmpeg, &s.Video}, s.Outputs...)
+	return append([]any{&s.Server, &s.REST, &s.WS, &s.Hooks, &s.Trace, &s.SIP, &s.Calls, &s.RTPIn, &s.Codecs, &s.FFmpeg, &s.Video}, s.Outputs...)
 }

@@ -114,7 +114,9 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 	}
 	s.hooks = hooks.New(settings.Hooks, s.host(), log)
 	s.calls = calls.NewManager(calls.Deps{Dialer: s.agent, Streams: s.hub, Codecs: table, RTPIn: settings.RTPIn,
-		CheckPush: s.checkPush, StartPush: s.startPush, EarlyMedia: settings.SIP.EarlyMedia, Observe: s.observe, Digit: s.digit, Log: log})
+		CheckPush: s.checkPush, StartPush: s.startPush, EarlyMedia: settings.SIP.EarlyMedia, Observe: s.observe, Digit: s.digit, Log: log,
+		StartRecord: s.recorder.Record, Config: settings.Calls})
+	s.agent.TakeCalls(s.calls)
 	s.doctor.Watch(s.calls)
 	s.sockets = ws.New(settings.WS, ws.Deps{Stream: s.hub.Get, Play: s.play, Log: log})
 	if s.api, err = rest.New(settings.REST, rest.Deps{Calls: s.calls, Streams: s.hub, Viewers: s.viewers,

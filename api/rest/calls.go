@@ -26,6 +26,9 @@ type Calls interface {
 	Transfer(ctx context.Context, callID, target, replaces string) error
 	// SendMessage sends a text to the other party.
 	SendMessage(ctx context.Context, callID, text string) error
+	// Answer takes, and Reject refuses, a call to this server that waits for it.
+	Answer(ctx context.Context, a calls.Answer) error
+	Reject(ctx context.Context, callID string, code int) error
 	// Stats measures a call that has not ended.
 	Stats(callID string) (calls.Stats, error)
 }
@@ -42,6 +45,8 @@ func (a *API) callMethods() map[string]outputs.Method {
 		"call/transfer":     a.callTransfer,
 		"call/send_message": a.callSendMessage,
 		"call/stats":        a.callStats,
+		"call/answer":       a.callAnswer,
+		"call/reject":       a.callReject,
 	}
 }
 
@@ -271,7 +276,7 @@ func newCallObject(i calls.Info) callObject {
 	o := callObject{Custom: i.Custom, NodeID: null(i.NodeID), AppKey: null(i.AppKey), SessionID: null(i.SessionID), CallID: i.CallID,
 		ParentCallID: null(i.ParentCallID), Incoming: i.Incoming, Status: i.Status, SIPStatus: null(i.SIPStatus),
 		RTMPURL: null(i.RTMPURL), RTMPStream: null(i.RTMPStream), StreamName: null(i.StreamName), RTMPStreamStatus: null(i.RTMPStreamStatus),
-		Caller: null(i.Caller), Callee: null(i.Callee), HasAudio: i.HasAudio, HasVideo: i.HasVideo, SDP: null(i.SDP),
+		Caller: null(i.Caller), Callee: null(i.Callee), HasAudio: i.HasAudio, HasVideo: i.HasVideo, SDP: null(i.SDP), SIPMessageRaw: null(i.SIPMessage),
 		VisibleName: null(i.VisibleName), InviteParameters: i.InviteParameters, MediaProvider: null(i.MediaProvider),
 		Target: null(i.Target), HoldForTransfer: i.HoldForTransfer}
 	if i.Status == calls.Failed || i.Status == calls.Busy {

@@ -92,6 +92,16 @@ func (f *fakeCalls) SendMessage(_ context.Context, id, text string) error {
 	return f.Terminate(context.Background(), id)
 }
 
+func (f *fakeCalls) Answer(_ context.Context, a calls.Answer) error {
+	f.dtmf = append(f.dtmf, fmt.Sprintf("answer %s %v %v", a.ToStream, a.HasAudio != nil && *a.HasAudio, a.HasVideo == nil))
+	return f.Terminate(context.Background(), a.CallID)
+}
+
+func (f *fakeCalls) Reject(_ context.Context, id string, code int) error {
+	f.dtmf = append(f.dtmf, fmt.Sprintf("reject %d", code))
+	return f.Terminate(context.Background(), id)
+}
+
 func (f *fakeCalls) Stats(id string) (calls.Stats, error) {
 	if s, ok := f.stats[id]; ok {
 		return s, nil
@@ -267,7 +277,7 @@ func TestErrorBodies(t *testing.T) {
 // Every method meets the same bad requests.
 func TestEveryMethodRefusesBadBodies(t *testing.T) {
 	a := newAPI(t, Config{}, nil, nil)
-	require.Len(t, a.Methods(), 10+3+5+5)
+	require.Len(t, a.Methods(), 12+3+5+5)
 	for _, path := range a.Methods() {
 		require.Equal(t, 400, post(a, path, `{"callId":`).Code, path)
 		require.Equal(t, 400, post(a, path, `"text"`).Code, path)
@@ -336,6 +346,15 @@ func TestHold(t *testing.T) {
 	require.Contains(t, f.dtmf, "hold false")
 	require.Contains(t, f.dtmf, "transfer 5")
 	require.Contains(t, f.dtmf, "message hi")
+	require.Equal(t, 200, post(a, "/rest-api/call/answer", `{"callId":"c","toStream":"x","hasAudio":"true"}`).Code)
+	require.Equal(t, 404, post(a, "/rest-api/call/answer", `{"callId":"none"}`).Code)
+	require.Equal(t, 400, post(a, "/rest-api/call/answer", `{}`).Code)
+	require.Equal(t, 200, post(a, "/rest-api/call/reject", `{"callId":"c","code":"486"}`).Code)
+	require.Equal(t, 400, post(a, "/rest-api/call/reject", `{"callId":"c","code":200}`).Code)
+	require.Equal(t, 200, post(a, "/rest-api/call/reject", `{"callId":"c"}`).Code)
+	require.Contains(t, f.dtmf, "answer x true true")
+	require.Contains(t, f.dtmf, "reject 486")
+	require.Contains(t, f.dtmf, "reject 0")
 }
 
 func TestAnswerForms(t *testing.T) {

@@ -1,6 +1,7 @@
 // Package sip is the SIP side of a server: a user agent that calls out over
 // UDP (RFC 3261), registers accounts when asked, and gives each call as a
-// leg.Leg with its RTP and RTCP as a leg.Media. It takes no calls.
+// leg.Leg with its RTP and RTCP as a leg.Media. Calls to us are taken from
+// trunks and for accounts that the settings name.
 package sip
 
 import (
@@ -43,17 +44,23 @@ type Agent struct {
 	reinvite time.Duration // reinviteTime, but in tests
 	declined *rate.Limiter // of log lines: scanners of the Internet call all day
 
+	trunks    []*trunk
+	strangers *buckets
+
 	trace *trace.Recorder
 	wire  *wire
 	tpl   *sipmsg.TransportLayer
 	txl   *sipmsg.TransactionLayer
 
-	mu      sync.Mutex
-	running context.Context // life of dialogs; nil unless Run runs and takes calls
-	dialogs map[string]*dialog
-	regs    map[account]*registration
-	peers   map[netip.Addr]int // hosts of present calls, by number of uses
-	work    sync.WaitGroup
+	mu       sync.Mutex
+	running  context.Context // life of dialogs; nil unless Run runs and takes calls
+	dialogs  map[string]*dialog
+	regs     map[account]*registration
+	peers    map[netip.Addr]int // hosts of present calls, by number of uses
+	receiver leg.Receiver       // of calls to us; nil: there are none
+	// incoming counts the calls to us by the address they came from.
+	incoming map[netip.Addr]int
+	work     sync.WaitGroup
 }
 
 // New checks the settings and prepares an agent. It opens nothing.
@@ -63,7 +70,9 @@ func New(cfg Config, table *codecs.Table, log *slog.Logger) (*Agent, error) {
 	}
 	a := &Agent{cfg: cfg, log: log, table: table, name: product(cfg.UserAgent),
 		phones: newKeyMemory(), reinvite: reinviteTime, declined: rate.NewLimiter(rate.Every(time.Minute), 5),
-		local: netip.IPv4Unspecified(), dialogs: map[string]*dialog{}, regs: map[account]*registration{}, peers: map[netip.Addr]int{}}
+		local: netip.IPv4Unspecified(), dialogs: map[string]*dialog{}, regs: map[account]*registration{}, peers: map[netip.Addr]int{},
+		incoming: map[netip.Addr]int{}, strangers: newBuckets(strangerCalls, strangerCallBurst)}
+	a.trunks, _ = parseTrunks(cfg.Trunks)          // Validate has read them
 	a.activity, _ = parseActivity(cfg.RTPActivity) // Validate has read both
 	a.dtmf, _ = parseDTMF(cfg.DTMF)
 	if cfg.IPLocal != "" {
@@ -155,7 +164,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.mu.Lock()
 	a.running = nil
 	for _, d := range a.dialogs {
-		d.hangup(leg.Cause{Text: "the server is stopping", Local: true, Kind: leg.Normal})
+		c := leg.Cause{Text: "the server is stopping", Local: true, Kind: leg.Normal}
+		if d.in != nil && !d.established() {
+			c.Code = 503 // the caller may try another server
+		}
+		d.hangup(c)
 	}
 	a.mu.Unlock()
 	// Dialogs outlive ctx by the time their BYE or CANCEL may take.
@@ -241,6 +254,9 @@ func (a *Agent) find(callID string) *dialog {
 }
 
 func (a *Agent) isPeer(ip netip.Addr) bool {
+	if a.isTrunk(ip) {
+		return true
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.peers[ip] > 0

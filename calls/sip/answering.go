@@ -156,6 +156,9 @@ func (d *dialog) handleACK(req *sipmsg.Request) {
 	late := mine && d.lateOffer
 	end := d.ackEnds
 	if mine {
+		if d.in != nil && req.CSeq().SeqNo == d.in.req.CSeq().SeqNo {
+			d.in.ack <- req.Body() // the only one: acked is nil from now on
+		}
 		close(d.acked)
 		d.acked, d.lateOffer = nil, false
 	}

@@ -46,7 +46,12 @@ type Config struct {
 	Redirects       int           `setting:"sip_redirects" default:"3" min:"0" max:"5" doc:"how many other addresses a call tries that is redirected (3xx); through the call's outbound proxy if it has one, else directly and without its password; 0 means none"`
 	SessionExpires  time.Duration `setting:"sip_session_expires" default:"1800s" unit:"s" doc:"session timer asked for in calls: a call nobody refreshes for so long is taken to be dead; 0 means none"`
 	MinSession      time.Duration `setting:"sip_session_min_expires" default:"90s" unit:"s" doc:"shortest session timer the other side may ask for"`
-	LatchWindow     time.Duration `setting:"rtp_latch_window" default:"10s" unit:"s" doc:"how long after an answer media from another address than announced may be accepted instead, for peers behind NAT"`
+
+	Trunks            []string `setting:"sip_trunks" secret:"password" doc:"peers that may call us, one entry each: name=office and from=192.0.2.0/24|198.51.100.7 (their addresses), or user=pbx password=secret (their digest login), or both"`
+	IncomingMax       int      `setting:"sip_incoming_max" default:"200" min:"0" max:"100000" doc:"most calls to us at a time; more are answered 503 with Retry-After"`
+	IncomingPerSource int      `setting:"sip_incoming_max_per_source" default:"100" min:"1" max:"100000" doc:"most calls to us at a time from one address"`
+
+	LatchWindow time.Duration `setting:"rtp_latch_window" default:"10s" unit:"s" doc:"how long after an answer media from another address than announced may be accepted instead, for peers behind NAT"`
 }
 
 // Validate reports every fault of the settings, each with the setting's name.
@@ -105,6 +110,9 @@ func (c *Config) Validate() error {
 	}
 	if c.MinSession < time.Second || c.SessionExpires != 0 && c.SessionExpires < c.MinSession {
 		add("sip_session_expires and sip_session_min_expires: want at least 1s for the second and more for the first, or 0, got %v and %v", c.SessionExpires, c.MinSession)
+	}
+	if _, err := parseTrunks(c.Trunks); err != nil {
+		errs = append(errs, err)
 	}
 	if c.LatchWindow < 0 {
 		add("rtp_latch_window: want 0 or more, got %v", c.LatchWindow)

@@ -23,8 +23,8 @@ const (
 	maxPeerText = 128 // longest reason phrase of a peer that is passed on
 )
 
-// dialog is one outgoing call: leg.Leg. Its own goroutine (run) leads it from
-// REGISTER to the end; requests of the peer come on sipgo's goroutines and
+// dialog is one call: leg.Leg, and leg.Inbound when it is one to us. Its own goroutine (run) leads it from
+// REGISTER or INVITE to the end; requests of the peer come on sipgo's goroutines and
 // take mu.
 type dialog struct {
 	a      *Agent
@@ -73,6 +73,7 @@ type dialog struct {
 	session   time.Duration // interval to ask for
 	minSE     time.Duration
 	work      sync.WaitGroup
+	in        *inbound // nil in calls of ours
 
 	// Of run's goroutine only.
 	moved   redirection

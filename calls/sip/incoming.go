@@ -1,6 +1,8 @@
 package sip
 
 import (
+	"math/rand/v2"
+	"strconv"
 	"strings"
 
 	sipmsg "github.com/emiago/sipgo/sip"
@@ -37,10 +39,7 @@ func (a *Agent) handle(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 	case sipmsg.OPTIONS:
 		a.respond(req, tx, 200, "OK")
 	case sipmsg.INVITE:
-		if a.declined.Allow() {
-			a.log.Info("SIP call to us is declined, this server takes none", "from", req.Source())
-		}
-		a.respond(req, tx, 603, "Decline")
+		a.invited(req, tx)
 	case sipmsg.CANCEL, sipmsg.BYE, sipmsg.INFO, sipmsg.UPDATE, sipmsg.NOTIFY:
 		a.respond(req, tx, 481, "Call/Transaction Does Not Exist")
 	default:
@@ -105,7 +104,7 @@ func (d *dialog) matches(req *sipmsg.Request) bool {
 		return false
 	}
 	tag := tagOf(req.From().Params)
-	if !d.answered { // RFC 3311: UPDATE before the answer
+	if !d.answered && d.in == nil { // RFC 3311: UPDATE before the answer
 		return d.branches[tag] != nil && (req.Method == sipmsg.UPDATE || req.Method == sipmsg.INFO || req.Method == sipmsg.OPTIONS)
 	}
 	return tag == d.remoteTag
@@ -139,6 +138,8 @@ func (d *dialog) handle(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 		return
 	}
 	switch req.Method {
+	case sipmsg.PRACK:
+		d.handlePRACK(req, tx)
 	case sipmsg.BYE:
 		d.a.respond(req, tx, 200, "OK")
 		select {
@@ -146,6 +147,10 @@ func (d *dialog) handle(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 		default:
 		}
 	case sipmsg.INVITE, sipmsg.UPDATE:
+		if d.unsettled(req.Method) {
+			d.a.respond(req, tx, 500, "The Call Is Not Answered", sipmsg.NewHeader("Retry-After", strconv.Itoa(1+rand.IntN(10))))
+			return
+		}
 		d.handleOffer(req, tx)
 	case sipmsg.INFO:
 		d.handleInfo(req, tx)
@@ -162,6 +167,15 @@ func (d *dialog) handle(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 	default:
 		d.a.notAllowed(req, tx)
 	}
+}
+
+// unsettled says that a call to us is not so far that the caller could change
+// it: before the answer no re-INVITE (RFC 3261 section 14.2), and no UPDATE until
+// its offer was answered (RFC 3311 section 5.2).
+func (d *dialog) unsettled(m sipmsg.RequestMethod) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.in != nil && !d.answered && (m == sipmsg.INVITE || !d.in.agreed)
 }
 
 // required are the extensions a request needs that we do not know (RFC 3261

@@ -38,12 +38,19 @@ func (d *dialog) run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	})
-	cause := d.converse(ctx, setup)
+	var cause leg.Cause
+	if d.in != nil {
+		cause = d.serve(ctx)
+	} else {
+		cause = d.converse(ctx, setup)
+	}
 	close(d.done)
 	cancel()
 	stopSetup()
-	d.media.farewell(time.Now())
-	d.media.close(d.a.ports)
+	if d.media != nil { // a call to us may end before it has any
+		d.media.farewell(time.Now())
+		d.media.close(d.a.ports)
+	}
 	d.work.Wait()
 	d.a.forget(d)
 	for _, leave := range d.friends {
@@ -93,6 +100,9 @@ func (d *dialog) prepare(address string) {
 	}
 	d.head.contact = sipmsg.Uri{Scheme: "sip", User: user, Host: address, Port: port}
 	d.local = localSession{name: d.a.name, version: time.Now().UnixMilli(), address: address}
+	if d.media == nil {
+		return
+	}
 	for _, s := range d.media.sections {
 		d.local.sections = append(d.local.sections, localSection{
 			kind: s.kind, proto: "RTP/AVP", port: s.pair.port, formats: localFormats(s.ours),

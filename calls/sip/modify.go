@@ -240,8 +240,11 @@ func (d *dialog) reinviteKeyframe() {
 	}
 }
 
-// meet notes what the peer says of itself in its answer.
-func (d *dialog) meet(res *sipmsg.Response) {
+// meet notes what the peer says of itself in its answer or INVITE.
+func (d *dialog) meet(res interface {
+	GetHeader(string) sipmsg.Header
+	GetHeaders(string) []sipmsg.Header
+}) {
 	agent := ""
 	for _, name := range []string{"Server", "User-Agent"} {
 		if h := res.GetHeader(name); h != nil && agent == "" {

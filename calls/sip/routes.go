@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	sipmsg "github.com/emiago/sipgo/sip"
@@ -38,19 +39,26 @@ func routeSet(res *sipmsg.Response, fallback sipmsg.Uri) ([]string, sipmsg.Uri, 
 			target = uriOf(h.Address)
 		}
 	}
+	recorded := slices.Clone(res.GetHeaders("Record-Route"))
+	slices.Reverse(recorded)
+	return routesBy(recorded, target)
+}
+
+// routesBy makes routes of Record-Route headers, the next hop's first: as they
+// stand in a request to us (RFC 3261 section 12.1.1), reversed in an answer.
+func routesBy(recorded []sipmsg.Header, target sipmsg.Uri) ([]string, sipmsg.Uri, error) {
 	var routes []string
-	recorded := res.GetHeaders("Record-Route")
-	for i := len(recorded) - 1; i >= 0; i-- {
-		h, ok := recorded[i].(*sipmsg.RecordRouteHeader)
+	for _, r := range recorded {
+		h, ok := r.(*sipmsg.RecordRouteHeader)
 		if !ok || !strings.EqualFold(h.Address.Scheme, "sip") {
-			return nil, target, fmt.Errorf("cannot use the Record-Route %q", plain(recorded[i].Value()))
+			return nil, target, fmt.Errorf("cannot use the Record-Route %q", plain(r.Value()))
 		}
 		routes = append(routes, "<"+h.Address.String()+">")
 	}
 	if len(routes) == 0 {
 		return nil, target, nil
 	}
-	first := recorded[len(recorded)-1].(*sipmsg.RecordRouteHeader).Address
+	first := recorded[0].(*sipmsg.RecordRouteHeader).Address
 	if !first.UriParams.Has("lr") {
 		routes = append(routes[1:], "<"+target.String()+">")
 		target = uriOf(first)
