@@ -119,7 +119,7 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 	s.agent.TakeCalls(s.calls)
 	s.doctor.Watch(s.calls)
 	s.sockets = ws.New(settings.WS, ws.Deps{Stream: s.hub.Get, Play: s.play, Log: log})
-	if s.api, err = rest.New(settings.REST, rest.Deps{Calls: s.calls, Streams: s.hub, Viewers: s.viewers,
+	if s.api, err = rest.New(settings.REST, rest.Deps{Calls: s.calls, Streams: s.hub, Viewers: s.viewers, Registrations: s.agent.Registrations,
 		RecordName: s.recorder.RecordName, Outputs: s.outputs, Log: log}); err != nil {
 		return s, err
 	}

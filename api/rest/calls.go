@@ -47,6 +47,8 @@ func (a *API) callMethods() map[string]outputs.Method {
 		"call/stats":        a.callStats,
 		"call/answer":       a.callAnswer,
 		"call/reject":       a.callReject,
+
+		"registration/find_all": a.registrationFindAll,
 	}
 }
 

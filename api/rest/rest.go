@@ -21,6 +21,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"lineout/api/fault"
+	"lineout/calls/leg"
 	"lineout/outputs"
 	"lineout/pipeline"
 )
@@ -42,6 +43,8 @@ type Deps struct {
 	Calls Calls
 	// Streams lists the published streams.
 	Streams interface{ List() []*pipeline.Stream }
+	// Registrations lists the SIP accounts that are registered or should be; may be nil.
+	Registrations func() []leg.Registration
 	// Viewers lists those who play a stream; nil when no output has any.
 	Viewers func() []Viewer
 	// RecordName is the file a stream is being recorded to, "" for none; may be nil.

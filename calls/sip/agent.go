@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,6 +46,7 @@ type Agent struct {
 	declined *rate.Limiter // of log lines: scanners of the Internet call all day
 
 	trunks    []*trunk
+	accounts  []*standing
 	strangers *buckets
 
 	trace *trace.Recorder
@@ -72,7 +74,8 @@ func New(cfg Config, table *codecs.Table, log *slog.Logger) (*Agent, error) {
 		phones: newKeyMemory(), reinvite: reinviteTime, declined: rate.NewLimiter(rate.Every(time.Minute), 5),
 		local: netip.IPv4Unspecified(), dialogs: map[string]*dialog{}, regs: map[account]*registration{}, peers: map[netip.Addr]int{},
 		incoming: map[netip.Addr]int{}, strangers: newBuckets(strangerCalls, strangerCallBurst)}
-	a.trunks, _ = parseTrunks(cfg.Trunks)          // Validate has read them
+	a.trunks, _ = parseTrunks(cfg.Trunks) // Validate has read them
+	a.prepareAccounts()
 	a.activity, _ = parseActivity(cfg.RTPActivity) // Validate has read both
 	a.dtmf, _ = parseDTMF(cfg.DTMF)
 	if cfg.IPLocal != "" {
@@ -151,6 +154,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.mu.Lock()
 	a.running = life
 	a.mu.Unlock()
+	for _, s := range a.accounts {
+		a.work.Go(func() { s.run(ctx) })
+	}
 	served := make(chan error, 1)
 	stop := make(chan struct{})
 	go func() { served <- a.serve(stop) }()
@@ -259,7 +265,7 @@ func (a *Agent) isPeer(ip netip.Addr) bool {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.peers[ip] > 0
+	return a.peers[ip] > 0 || slices.ContainsFunc(a.accounts, func(s *standing) bool { return s.key.server.Addr() == ip })
 }
 
 // befriend exempts a host from the limit on strangers; the result undoes it.

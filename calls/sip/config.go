@@ -48,6 +48,8 @@ type Config struct {
 	MinSession      time.Duration `setting:"sip_session_min_expires" default:"90s" unit:"s" doc:"shortest session timer the other side may ask for"`
 
 	Trunks            []string `setting:"sip_trunks" secret:"password" doc:"peers that may call us, one entry each: name=office and from=192.0.2.0/24|198.51.100.7 (their addresses), or user=pbx password=secret (their digest login), or both"`
+	Accounts          []string `setting:"sip_accounts" secret:"password" doc:"accounts that stay registered so that they can be called, one entry each: login=10006 password=secret domain=pbx.example, and if needed authName= proxy= port= expires= (seconds)"`
+	AddContactID      bool     `setting:"sip_add_contact_id" default:"true" doc:"put an id into the Contact of sip_accounts, so that calls to them are known wherever they come from; false for registrars that drop it: then calls must come from the address of the account's server"`
 	IncomingMax       int      `setting:"sip_incoming_max" default:"200" min:"0" max:"100000" doc:"most calls to us at a time; more are answered 503 with Retry-After"`
 	IncomingPerSource int      `setting:"sip_incoming_max_per_source" default:"100" min:"1" max:"100000" doc:"most calls to us at a time from one address"`
 
@@ -112,6 +114,9 @@ func (c *Config) Validate() error {
 		add("sip_session_expires and sip_session_min_expires: want at least 1s for the second and more for the first, or 0, got %v and %v", c.SessionExpires, c.MinSession)
 	}
 	if _, err := parseTrunks(c.Trunks); err != nil {
+		errs = append(errs, err)
+	}
+	if _, err := parseAccounts(c); err != nil {
 		errs = append(errs, err)
 	}
 	if c.LatchWindow < 0 {

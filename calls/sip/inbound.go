@@ -44,6 +44,9 @@ type reply struct {
 func (a *Agent) newInbound(req *sipmsg.Request, tx *sipmsg.ServerTx, from origin, offer offered) *dialog {
 	id := req.CallID().Value()
 	p := &party{from: sipmsg.Uri{Scheme: "sip", User: req.Recipient.User, Host: req.Recipient.Host}, domain: req.Recipient.Host}
+	if s := from.account; s != nil { // its proxy may want a login for what we send
+		p.user, p.pass, p.login, p.domain = s.party.user, s.party.pass, s.login, s.party.domain
+	}
 	d := a.newDialog(leg.Request{CallID: id}, p)
 	d.in = &inbound{req: req, tx: tx, from: from, offer: offer, replies: make(chan reply, 4), cancelled: make(chan struct{}),
 		ack: make(chan []byte, 1), pracked: make(chan []byte, 1), reliably: requires(req, "100REL")}

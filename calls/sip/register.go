@@ -13,16 +13,23 @@ import (
 )
 
 const (
-	registerTries  = 4 // challenge, stale nonce, 423, and the one that works
-	registerRetry  = 30 * time.Second
-	maxExpires     = 24 * time.Hour
-	registerAnswer = 32 * time.Second
+	registerTries = 4                // challenge, stale nonce, 423, and the one that works
+	registerRetry = 30 * time.Second // after the first failure
+	// registerRetryMax bounds the wait after many failures.
+	registerRetryMax = 15 * time.Minute
+	maxExpires       = 24 * time.Hour
+	registerAnswer   = 32 * time.Second
 )
 
 // account is what makes two registrations the same binding.
 type account struct {
 	login, auth, pass, domain string
 	server                    netip.AddrPort
+}
+
+// account is the key of the party's binding at a server.
+func (p *party) account(server netip.AddrPort) account {
+	return account{p.login, p.user, p.pass, p.domain, server}
 }
 
 // registration is one binding, shared by the calls of an account. Its
@@ -35,6 +42,7 @@ type registration struct {
 	uri  sipmsg.Uri
 
 	users   int           // guarded by Agent.mu
+	state   bindingState  // guarded by Agent.mu
 	ready   chan struct{} // closed after the first attempt
 	err     error         // of the first attempt
 	unused  chan struct{} // closed when users falls to 0
@@ -52,7 +60,7 @@ func (e *refusedError) Error() string { return e.text }
 
 // register makes sure the account has a binding and returns its release.
 func (a *Agent) register(ctx context.Context, p *party, server netip.AddrPort, address string) (func(), error) {
-	key := account{p.login, p.user, p.pass, p.domain, server}
+	key := p.account(server)
 	if p.login == "" {
 		return nil, errors.New("a registration was asked for without a SIP login")
 	}
@@ -99,6 +107,14 @@ func (a *Agent) join(key account, address string) (*registration, <-chan struct{
 		from: sipmsg.FromHeader{Address: aor}, to: sipmsg.ToHeader{Address: aor},
 		contact: sipmsg.Uri{Scheme: "sip", User: key.login, Host: address, Port: a.Port()}}
 	r.head.from.Params.Add("tag", sipmsg.GenerateTagN(16))
+	for _, s := range a.accounts {
+		if s.key == key {
+			r.expires = s.expires
+			if s.line != "" {
+				r.head.contact.UriParams.Add(lineParam, s.line)
+			}
+		}
+	}
 	a.regs[key] = r
 	a.work.Add(1) // the caller is a dialog that Run waits for, so the count is not 0
 	go func() {
@@ -144,6 +160,7 @@ func (r *registration) run() {
 		<-r.unused // the calls that wait for it leave one by one
 		return
 	}
+	r.noteGranted(left)
 	r.log.Info("SIP registered", "server", r.key.server.String(), "expires", left)
 	r.refresh(ctx, left)
 	bye, cancelBye := context.WithTimeout(context.Background(), stopTime)
@@ -170,12 +187,26 @@ func (r *registration) refresh(ctx context.Context, left time.Duration) {
 			return
 		}
 		if err != nil {
-			r.log.Warn("SIP registration could not be refreshed; calls go on and it is tried again", "error", err, "again_in", registerRetry)
-			timer.Reset(registerRetry)
+			wait := r.noteFailed(err)
+			r.log.Warn("SIP registration could not be refreshed; calls go on and it is tried again", "error", err, "again_in", wait)
+			timer.Reset(wait)
 			continue
 		}
+		r.noteGranted(left)
 		timer.Reset(renewal(left))
 	}
+}
+
+func (r *registration) noteGranted(left time.Duration) {
+	r.a.mu.Lock()
+	defer r.a.mu.Unlock()
+	r.state.granted(left, time.Now())
+}
+
+func (r *registration) noteFailed(err error) time.Duration {
+	r.a.mu.Lock()
+	defer r.a.mu.Unlock()
+	return r.state.failed(err, time.Now())
 }
 
 // renewal leaves time for a lost REGISTER or two.

@@ -111,6 +111,9 @@ func (a *Agent) identify(req *sipmsg.Request, source netip.AddrPort) (origin, bo
 			return origin{trunk: t.name}, true
 		}
 	}
+	if s := a.accountOf(req, source); s != nil {
+		return origin{account: s}, true
+	}
 	return origin{}, false
 }
 

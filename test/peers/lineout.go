@@ -24,6 +24,7 @@ type Lineout struct {
 	HTTPPort  int    // every route
 	WSPort    int    // every route; the WebSDK's default is another number
 	HLSPort   int    // every route
+	SIPPort   int    // where it takes calls
 	RecordDir string // where recordings go
 
 	args []string
@@ -46,7 +47,7 @@ func PrepareLineout(t testing.TB, settings map[string]string) *Lineout {
 	const listeners, signalling, media = 10, 20, 400
 	p := Ports(t, listeners+signalling+media)
 	l := &Lineout{
-		HTTPPort: p, WSPort: p + 1, HLSPort: p + 2,
+		HTTPPort: p, WSPort: p + 1, HLSPort: p + 2, SIPPort: p + listeners,
 		RecordDir: filepath.Join(t.TempDir(), "records"),
 		http:      &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}},
 	}
@@ -247,6 +248,8 @@ type Call struct {
 	RTMPStreamStatus *string `json:"rtmpStreamStatus"`
 	Caller           string  `json:"caller"`
 	Callee           string  `json:"callee"`
+	Incoming         bool    `json:"incoming"`
+	SDP              *string `json:"sdp"`
 }
 
 // FindCall asks /call/find for a call, nil when the answer is 404.
