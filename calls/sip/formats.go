@@ -43,7 +43,8 @@ func (f *wireFormat) name() string {
 // wireFormats lists what SIP calls can carry. A codec may stand here more than
 // once: H.264 in packetization mode 1 before mode 0 (S2-32), telephone-event
 // for all audio clocks because an event runs on the clock of the audio it
-// stands for (RFC 4733 section 2.4.1).
+// stands for (RFC 4733 section 2.4.1). Which events is said for one clock only:
+// 0 to 15 everybody takes, said or not (RFC 2833 section 3.9).
 var wireFormats = []wireFormat{
 	{"alaw", "PCMA", media.Audio, 8, "pcma/8000", 8000, 1, ""},
 	{"ulaw", "PCMU", media.Audio, 0, "pcmu/8000", 8000, 1, ""},
@@ -54,8 +55,8 @@ var wireFormats = []wireFormat{
 	{"cn", comfortNoise, media.Audio, comfortPT, "CN/8000", 8000, 1, ""},
 	{"g722", "G722", media.Audio, 9, "G722/8000", 8000, 1, ""}, // its clock is 8000 though it samples at 16 kHz (RFC 3551 section 4.5.2)
 	{"telephone-event", telephoneEvent, media.Audio, 101, "telephone-event/8000", 8000, 1, "0-15"},
-	{"telephone-event", telephoneEvent, media.Audio, 109, "telephone-event/16000", 16000, 1, "0-15"},
-	{"telephone-event", telephoneEvent, media.Audio, 110, "telephone-event/48000", 48000, 1, "0-15"},
+	{"telephone-event", telephoneEvent, media.Audio, 109, "telephone-event/16000", 16000, 1, ""},
+	{"telephone-event", telephoneEvent, media.Audio, 110, "telephone-event/48000", 48000, 1, ""},
 	{"h264", "H264", media.Video, 112, "H264/90000", 90000, 0, "packetization-mode=1; profile-level-id=420020"},
 	{"h264", "H264", media.Video, 113, "H264/90000", 90000, 0, "packetization-mode=0; profile-level-id=420020"},
 	{"vp8", "VP8", media.Video, 114, "VP8/90000", 90000, 0, ""},

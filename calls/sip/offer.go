@@ -79,7 +79,9 @@ func (m *localSection) write(b *strings.Builder, conn string) {
 	}
 	fmt.Fprintf(b, "\r\nc=%s\r\n", conn)
 	for _, f := range m.formats {
-		fmt.Fprintf(b, "a=rtpmap:%d %s\r\n", f.pt, f.rtpmap)
+		if f.rtpmap != "" {
+			fmt.Fprintf(b, "a=rtpmap:%d %s\r\n", f.pt, f.rtpmap)
+		}
 		if f.fmtp != "" {
 			fmt.Fprintf(b, "a=fmtp:%d %s\r\n", f.pt, f.fmtp)
 		}
@@ -92,11 +94,16 @@ func (m *localSection) write(b *strings.Builder, conn string) {
 	fmt.Fprintf(b, "a=rtcp:%d %s\r\na=%s\r\na=ssrc:%d cname:%s\r\n", m.port+1, conn, m.dir, m.ssrc, m.cname)
 }
 
-// localFormats writes wire formats as offered payload types.
+// localFormats writes wire formats as offered payload types. Those with a number
+// of their own (RFC 3551 table 4) need no rtpmap, and an INVITE has to be short;
+// G.711 has one because S2-30 shows it.
 func localFormats(in []wireFormat) []localFormat {
 	out := make([]localFormat, len(in))
 	for i, f := range in {
 		out[i] = localFormat{f.pt, f.rtpmap, f.fmtp}
+		if f.pt == 9 || f.pt == 18 {
+			out[i].rtpmap = ""
+		}
 	}
 	return out
 }
