@@ -55,3 +55,16 @@ func (m *Manager) SendMessage(ctx context.Context, id, text string) error {
 	}
 	return l.SendMessage(ctx, text)
 }
+
+// SendText sends a text outside of a call, from an account to r's callee (S0-4).
+func (m *Manager) SendText(ctx context.Context, r Request, contentType, text string) error {
+	t, ok := m.d.Dialer.(leg.Texter)
+	if !ok {
+		return fault.New(fault.Internal, "messages outside of calls cannot be sent here")
+	}
+	if r.Callee == "" {
+		return fault.New(fault.BadRequest, "key %q is missing", "callee")
+	}
+	return t.SendText(ctx, leg.Request{Callee: r.Callee, Caller: r.Caller, DisplayName: r.VisibleName,
+		Login: r.SIPLogin, AuthName: r.SIPAuthName, Password: r.SIPPassword, Domain: r.SIPDomain, Proxy: r.SIPProxy, Port: r.SIPPort}, contentType, text)
+}

@@ -59,3 +59,29 @@ func TestTransfer(t *testing.T) {
 		}
 	})
 }
+
+type pager struct {
+	*phones
+	sent []string
+}
+
+func (p *pager) SendText(_ context.Context, r leg.Request, contentType, text string) error {
+	p.sent = append(p.sent, r.Login+" "+r.Callee+" "+contentType+" "+text)
+	return nil
+}
+
+// TestSendText: texts outside of calls go to a dialer that can send them.
+func TestSendText(t *testing.T) {
+	p := &pager{phones: &phones{}}
+	m := NewManager(Deps{Dialer: p})
+	if err := m.SendText(t.Context(), Request{Callee: "10007", SIPLogin: "ann"}, "text/plain", "hi"); err != nil || len(p.sent) != 1 || p.sent[0] != "ann 10007 text/plain hi" {
+		t.Errorf("%v, sent %q", err, p.sent)
+	}
+	if err := m.SendText(t.Context(), Request{}, "", "hi"); code(err) != fault.BadRequest {
+		t.Errorf("to nobody: %v", err)
+	}
+	m = NewManager(Deps{Dialer: p.phones})
+	if err := m.SendText(t.Context(), Request{Callee: "10007"}, "", "hi"); code(err) != fault.Internal {
+		t.Errorf("by a dialer without messages: %v", err)
+	}
+}

@@ -29,6 +29,8 @@ type Calls interface {
 	// Answer takes, and Reject refuses, a call to this server that waits for it.
 	Answer(ctx context.Context, a calls.Answer) error
 	Reject(ctx context.Context, callID string, code int) error
+	// SendText sends a text outside of a call to r's callee.
+	SendText(ctx context.Context, r calls.Request, contentType, text string) error
 	// Stats measures a call that has not ended.
 	Stats(callID string) (calls.Stats, error)
 }
@@ -49,6 +51,7 @@ func (a *API) callMethods() map[string]outputs.Method {
 		"call/reject":       a.callReject,
 
 		"registration/find_all": a.registrationFindAll,
+		"message/send":          a.messageSend,
 	}
 }
 
@@ -241,6 +244,27 @@ func (a *API) callSendDTMF(ctx context.Context, decode func(any) error) (any, er
 		return nil, fault.New(fault.BadRequest, "key %q: %q is not one of RFC2833, INFO, INFO_RELAY", "type", q.Type)
 	}
 	return nil, a.Calls.SendDTMF(ctx, id, digits, how)
+}
+
+// messageSend sends a text outside of a call. Its keys are those of call/startup.
+func (a *API) messageSend(ctx context.Context, decode func(any) error) (any, error) {
+	var q struct {
+		sipAccount
+		Callee      loose.String `json:"callee"`
+		Caller      loose.String `json:"caller"`
+		VisibleName loose.String `json:"visibleName"`
+		Body        loose.String `json:"body"`
+		ContentType loose.String `json:"contentType"`
+	}
+	if err := decode(&q); err != nil {
+		return nil, err
+	}
+	if q.Body == "" {
+		return nil, fault.New(fault.BadRequest, "key %q is missing", "body")
+	}
+	return nil, a.Calls.SendText(ctx, calls.Request{Callee: string(q.Callee), Caller: string(q.Caller), VisibleName: string(q.VisibleName),
+		SIPLogin: string(q.SIPLogin), SIPAuthName: string(q.SIPAuthName), SIPPassword: string(q.SIPPassword),
+		SIPDomain: string(q.SIPDomain), SIPProxy: string(q.SIPProxy), SIPPort: port(q.SIPPort)}, string(q.ContentType), string(q.Body))
 }
 
 // callObject is a call in answers: the keys of S2-13 in its order, unset ones null.

@@ -102,6 +102,11 @@ func (f *fakeCalls) Reject(_ context.Context, id string, code int) error {
 	return f.Terminate(context.Background(), id)
 }
 
+func (f *fakeCalls) SendText(_ context.Context, r calls.Request, contentType, text string) error {
+	f.dtmf = append(f.dtmf, fmt.Sprint("text ", r.Callee, r.SIPLogin, r.SIPPort, contentType, text))
+	return nil
+}
+
 func (f *fakeCalls) Stats(id string) (calls.Stats, error) {
 	if s, ok := f.stats[id]; ok {
 		return s, nil
@@ -277,7 +282,7 @@ func TestErrorBodies(t *testing.T) {
 // Every method meets the same bad requests.
 func TestEveryMethodRefusesBadBodies(t *testing.T) {
 	a := newAPI(t, Config{}, nil, nil)
-	require.Len(t, a.Methods(), 13+3+5+5)
+	require.Len(t, a.Methods(), 14+3+5+5)
 	for _, path := range a.Methods() {
 		require.Equal(t, 400, post(a, path, `{"callId":`).Code, path)
 		require.Equal(t, 400, post(a, path, `"text"`).Code, path)
@@ -342,6 +347,9 @@ func TestHold(t *testing.T) {
 			require.Equal(t, 400, post(a, path, bad).Code, path+bad)
 		}
 	}
+	require.Equal(t, 200, post(a, "/rest-api/message/send", `{"callee":"5","sipLogin":"ann","sipPort":"5070","contentType":"message/cpim","body":"hi"}`).Code)
+	require.Contains(t, f.dtmf, "text 5ann5070message/cpimhi")
+	require.Equal(t, 400, post(a, "/rest-api/message/send", `{"callee":"5","sipLogin":"ann"}`).Code)
 	require.Contains(t, f.dtmf, "hold true")
 	require.Contains(t, f.dtmf, "hold false")
 	require.Contains(t, f.dtmf, "transfer 5")

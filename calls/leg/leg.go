@@ -233,3 +233,11 @@ type Request struct {
 type Dialer interface {
 	Dial(ctx context.Context, r Request) (Leg, error)
 }
+
+// Texter is a Dialer that can send a text without a call.
+type Texter interface {
+	// SendText sends a text of at most 1300 bytes as text/plain or message/cpim (""
+	// means the first) and returns when it was taken. Of r it uses what says who
+	// writes to whom and by which server.
+	SendText(ctx context.Context, r Request, contentType, text string) error
+}

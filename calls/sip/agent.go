@@ -62,6 +62,7 @@ type Agent struct {
 	receiver leg.Receiver       // of calls to us; nil: there are none
 	// incoming counts the calls to us by the address they came from.
 	incoming map[netip.Addr]int
+	texts    int // messages outside of calls that are under way
 	work     sync.WaitGroup
 }
 
