@@ -5,6 +5,7 @@
 package sip
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,7 @@ type Agent struct {
 	trunks    []*trunk
 	accounts  []*standing
 	strangers *buckets
+	examiner  *examiner
 
 	trace *trace.Recorder
 	wire  *wire
@@ -77,6 +79,7 @@ func New(cfg Config, table *codecs.Table, log *slog.Logger) (*Agent, error) {
 		incoming: map[netip.Addr]int{}, strangers: newBuckets(strangerCalls, strangerCallBurst)}
 	a.trunks, _ = parseTrunks(cfg.Trunks) // Validate has read them
 	a.prepareAccounts()
+	a.examiner = newExaminer(cmp.Or(cfg.Domain, "lineout"), cfg.DigestAlgorithms)
 	a.activity, _ = parseActivity(cfg.RTPActivity) // Validate has read both
 	a.dtmf, _ = parseDTMF(cfg.DTMF)
 	if cfg.IPLocal != "" {

@@ -36,6 +36,13 @@ func (a *Agent) taker() leg.Receiver {
 func (a *Agent) invited(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 	source := sourceAddr(req.Source())
 	from, known := a.identify(req, source)
+	if !known {
+		var challenge, again bool
+		if from, known, challenge, again = a.login(req, source); challenge {
+			a.challenge(req, tx, source, again)
+			return
+		}
+	}
 	if a.taker() == nil || !known {
 		a.turnAway(req, tx, source)
 		return
@@ -77,6 +84,15 @@ func (a *Agent) turnAway(req *sipmsg.Request, tx *sipmsg.ServerTx, source netip.
 		a.log.Info("SIP call to us is declined: it comes from no trunk (sip_trunks) and no account (sip_accounts)", "from", source)
 	}
 	a.respond(req, tx, 603, "Decline")
+}
+
+// challenge asks for a login, within the same limit.
+func (a *Agent) challenge(req *sipmsg.Request, tx *sipmsg.ServerTx, source netip.AddrPort, again bool) {
+	if !a.isPeer(source.Addr()) && !a.strangers.allow(source.Addr(), time.Now()) {
+		tx.Terminate()
+		return
+	}
+	a.respond(req, tx, 401, "Unauthorized", a.examiner.ask(source.Addr(), again, time.Now())...)
 }
 
 // unfit says what is wrong with a request to begin a call, by its head.
