@@ -62,6 +62,7 @@ type Agent struct {
 	regs     map[account]*registration
 	peers    map[netip.Addr]int // hosts of present calls, by number of uses
 	receiver leg.Receiver       // of calls to us; nil: there are none
+	ackTime  time.Duration      // timerH, but in tests
 	// incoming counts the calls to us by the address they came from.
 	incoming map[netip.Addr]int
 	texts    int // messages outside of calls that are under way
@@ -76,7 +77,7 @@ func New(cfg Config, table *codecs.Table, log *slog.Logger) (*Agent, error) {
 	a := &Agent{cfg: cfg, log: log, table: table, name: product(cfg.UserAgent),
 		phones: newKeyMemory(), reinvite: reinviteTime, declined: rate.NewLimiter(rate.Every(time.Minute), 5),
 		local: netip.IPv4Unspecified(), dialogs: map[string]*dialog{}, regs: map[account]*registration{}, peers: map[netip.Addr]int{},
-		incoming: map[netip.Addr]int{}, strangers: newBuckets(strangerCalls, strangerCallBurst)}
+		incoming: map[netip.Addr]int{}, ackTime: timerH, strangers: newBuckets(strangerCalls, strangerCallBurst)}
 	a.trunks, _ = parseTrunks(cfg.Trunks) // Validate has read them
 	a.prepareAccounts()
 	a.examiner = newExaminer(cmp.Or(cfg.Domain, "lineout"), cfg.DigestAlgorithms)

@@ -155,7 +155,10 @@ func (d *dialog) confirm(ctx context.Context, res *sipmsg.Response, acked <-chan
 	wait := timerT1
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
-	deadline := time.Now().Add(timerH)
+	d.a.mu.Lock()
+	limit := d.a.ackTime
+	d.a.mu.Unlock()
+	deadline := time.Now().Add(limit)
 	for {
 		select {
 		case <-acked:
@@ -168,7 +171,7 @@ func (d *dialog) confirm(ctx context.Context, res *sipmsg.Response, acked <-chan
 			return d.failed(leg.Internal, 0, "the server stopped before the caller acknowledged our answer"), false
 		case now := <-timer.C:
 			if !now.Before(deadline) {
-				c := leg.Cause{Kind: leg.RequestTimeout, Code: 408, Local: true, Text: fmt.Sprintf("the caller did not acknowledge our answer within %v", timerH)}
+				c := leg.Cause{Kind: leg.RequestTimeout, Code: 408, Local: true, Text: fmt.Sprintf("the caller did not acknowledge our answer within %v", limit)}
 				d.bye(c)
 				return c, false
 			}
