@@ -27,6 +27,7 @@ type call struct {
 	leg     leg.Leg
 	in      *incoming // nil in calls of ours
 	tap     *tap
+	inject  *injection
 
 	ctx    context.Context // ends when the call has ended
 	cancel context.CancelFunc
@@ -58,6 +59,7 @@ func newCall(m *Manager, r Request) *call {
 	c := &call{m: m, req: r, created: time.Now(), done: make(chan struct{}), endWith: make(chan leg.Cause, 1),
 		log: m.d.Log.With("call", r.CallID)}
 	c.ctx, c.cancel = context.WithCancel(m.ctx)
+	c.inject = newInjection(c)
 	c.info = Info{Custom: r.Custom, NodeID: m.d.NodeID, AppKey: r.AppKey, CallID: r.CallID, Status: Pending,
 		RTMPURL: mask.URL(r.RTMPURL), rtmpURL: r.RTMPURL, RTMPStream: r.RTMPStream, StreamName: r.ToStream,
 		Caller: caller, Callee: r.Callee, HasAudio: r.HasAudio, HasVideo: r.HasVideo,
@@ -163,6 +165,7 @@ func (c *call) run() {
 	defer c.m.release(c)
 	defer c.cancel()
 	defer c.stopTap()
+	defer c.inject.close()
 	defer func() {
 		if r := recover(); r != nil {
 			c.log.Error("call panicked and is ended", "panic", r, "stack", string(debug.Stack()))
@@ -203,6 +206,7 @@ func (c *call) run() {
 // hangup tells the leg to end; Ended follows on its events. The stream ends at
 // once, so that its files are finished while the BYE travels.
 func (c *call) hangup(cause leg.Cause) {
+	c.inject.close()
 	c.stopTap()
 	c.stream.Close(c.closeReason())
 	ctx, cancel := context.WithTimeout(c.ctx, c.m.d.HangupTimeout)
@@ -232,6 +236,10 @@ func (c *call) handle(e leg.Event) bool {
 		if c.tap != nil {
 			c.tap.mediaChanged()
 		}
+		c.inject.refresh()
+		return false
+	case leg.KeyframeWanted:
+		c.inject.keyframeWanted()
 		return false
 	}
 	c.mu.Lock()

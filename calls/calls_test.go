@@ -18,7 +18,9 @@ import (
 	"lineout/api/fault"
 	"lineout/calls/leg"
 	"lineout/codecs"
+	"lineout/codecs/convert"
 	"lineout/codecs/g711"
+	"lineout/codecs/vp8"
 	"lineout/media"
 	"lineout/pipeline"
 )
@@ -84,9 +86,19 @@ type puppetMedia struct {
 	stats  []leg.Stats
 	mu     sync.Mutex
 	asked  []time.Time
+	sent   []sentPacket
 }
 
-func (m *puppetMedia) Tracks() []leg.TrackInfo { return m.tracks }
+type sentPacket struct {
+	kind media.Kind
+	leg.Outgoing
+}
+
+func (m *puppetMedia) Tracks() []leg.TrackInfo {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.tracks
+}
 func (m *puppetMedia) Run(ctx context.Context, recv func(leg.Packet)) error {
 	for {
 		select {
@@ -102,9 +114,15 @@ func (m *puppetMedia) RequestKeyframe() {
 	defer m.mu.Unlock()
 	m.asked = append(m.asked, time.Now())
 }
-func (m *puppetMedia) KeyframeCame()                                  {}
-func (m *puppetMedia) WriteRTP(media.Kind, *rtp.Header, []byte) error { return nil }
-func (m *puppetMedia) Stats() []leg.Stats                             { return m.stats }
+func (m *puppetMedia) KeyframeCame() {}
+func (m *puppetMedia) WriteRTP(k media.Kind, p leg.Outgoing) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p.Payload = slices.Clone(p.Payload)
+	m.sent = append(m.sent, sentPacket{k, p})
+	return nil
+}
+func (m *puppetMedia) Stats() []leg.Stats { return m.stats }
 
 func audioOnly() *puppetMedia {
 	return &puppetMedia{in: make(chan leg.Packet, 100), tracks: []leg.TrackInfo{{Kind: media.Audio, Receive: true,
@@ -156,7 +174,7 @@ func (r *rig) observed() string {
 }
 
 func newRig(t *testing.T, change func(*Deps)) *rig {
-	table := codecs.NewTable([]codecs.Codec{g711.CodecPCMA, g711.CodecPCMU}, nil)
+	table := codecs.NewTable([]codecs.Codec{g711.CodecPCMA, g711.CodecPCMU, vp8.Codec}, convert.All())
 	r := &rig{t: t, phones: &phones{}}
 	r.hub = pipeline.NewHub(pipeline.HubConfig{Codecs: table})
 	d := Deps{Dialer: r.phones, Streams: r.hub, Codecs: table, Observe: func(i Info) {

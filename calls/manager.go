@@ -6,10 +6,12 @@ import (
 	"log/slog"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lineout/api/fault"
 	"lineout/calls/leg"
+	"lineout/calls/sound"
 	"lineout/codecs"
 	"lineout/pipeline"
 	"lineout/pipeline/rtpin"
@@ -41,6 +43,8 @@ type Deps struct {
 	Config
 	// EarlyMedia puts what comes before the answer into the call's stream (S3-9).
 	EarlyMedia bool
+	// Sounds are the files that can be played into calls.
+	Sounds *sound.Folder
 	// NodeID names this server in notifications.
 	NodeID string
 	Log    *slog.Logger
@@ -68,6 +72,10 @@ type Manager struct {
 	wg      sync.WaitGroup // one count per call's goroutine
 
 	started, established, rejected uint64
+
+	sounds          *pipeline.Hub // streams of files, one while it plays
+	soundCount      atomic.Uint64
+	injectedStreams atomic.Uint64
 }
 
 type failedCall struct {
@@ -89,8 +97,12 @@ func NewManager(d Deps) *Manager {
 	if d.AnswerLimit <= 0 {
 		d.AnswerLimit = time.Minute
 	}
+	if d.Sounds == nil {
+		d.Sounds = &sound.Folder{}
+	}
+	sounds := pipeline.NewHub(pipeline.HubConfig{Codecs: d.Codecs, Log: d.Log, FlushTimeout: detachTime})
 	routes, _ := parseRoutes(d.Routes) // Validate has read them
-	return &Manager{d: d, routes: routes, calls: map[string]*call{}, targets: map[target]*call{}, failed: map[string]failedCall{}}
+	return &Manager{d: d, sounds: sounds, routes: routes, calls: map[string]*call{}, targets: map[target]*call{}, failed: map[string]failedCall{}}
 }
 
 // Run waits for ctx, then refuses new calls, says BYE to every call and waits
@@ -114,7 +126,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		c.end(c.shutdown())
 	}
 	m.wg.Wait()
-	return nil
+	return m.sounds.Run(ctx)
 }
 
 // Startup makes a call. It returns as soon as the names are reserved and the
@@ -309,14 +321,17 @@ func (m *Manager) Hold(ctx context.Context, id string, hold bool) error {
 // Counts are totals since the start, and the number of calls now by status.
 type Counts struct {
 	Started, Established, Failed uint64
-	ByStatus                     map[Status]int
+	// InjectedStreams and InjectedSounds count what was begun to be sent into calls.
+	InjectedStreams, InjectedSounds uint64
+	ByStatus                        map[Status]int
 }
 
 // Counts returns the manager's counters.
 func (m *Manager) Counts() Counts {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	n := Counts{Started: m.started, Established: m.established, Failed: m.rejected, ByStatus: map[Status]int{}}
+	n := Counts{Started: m.started, Established: m.established, Failed: m.rejected,
+		InjectedStreams: m.injectedStreams.Load(), InjectedSounds: m.soundCount.Load(), ByStatus: map[Status]int{}}
 	for _, c := range m.calls {
 		n.ByStatus[c.Info().Status]++
 	}

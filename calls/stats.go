@@ -21,6 +21,8 @@ type Stats struct {
 	Sync   SyncStats
 	// QueueDropped counts packets that came faster than they could be taken.
 	QueueDropped uint64
+	// Injected is what is sent to the other party.
+	Injected Injected
 }
 
 // SyncStats say how sound and picture are kept together; see rtpin.Stats.
@@ -90,7 +92,8 @@ func (m *Manager) AllStats() []Stats {
 
 func (c *call) stats(now time.Time) Stats {
 	c.mu.Lock()
-	s := Stats{CallID: c.info.CallID, StreamName: c.stream.Name(), Status: c.info.Status, Age: now.Sub(c.created)}
+	s := Stats{CallID: c.info.CallID, StreamName: c.stream.Name(), Status: c.info.Status, Age: now.Sub(c.created),
+		Injected: *c.inject.state.Load()}
 	md, t := c.md, c.tap
 	c.mu.Unlock()
 	if md == nil {

@@ -236,6 +236,7 @@ func (t *tap) take(p leg.Packet) {
 		t.in.PushRTP(p.Kind, p.RTP, p.At)
 	} else {
 		t.in.PushRTCP(p.Kind, p.RTCP, p.At)
+		t.c.inject.asked(p.RTCP)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"lineout/api/ws"
 	"lineout/calls"
 	"lineout/calls/sip"
+	"lineout/calls/sound"
 	"lineout/calls/trace"
 	"lineout/codecs"
 	"lineout/codecs/ffmpeg"
@@ -98,6 +99,7 @@ type Settings struct {
 	WS      ws.Config
 	Hooks   hooks.Config
 	Trace   trace.Config
+	Sound   sound.Config
 	// Outputs holds one settings struct per line of the output table.
 	Outputs []any
 }
@@ -113,5 +115,5 @@ func NewSettings(version string) *Settings {
 
 // Sections lists the structs to fill, in the order of the documentation.
 func (s *Settings) Sections() []any {
-	return append([]any{&s.Server, &s.REST, &s.WS, &s.Hooks, &s.Trace, &s.SIP, &s.Calls, &s.RTPIn, &s.Codecs, &s.FFmpeg, &s.Video}, s.Outputs...)
+	return append([]any{&s.Server, &s.REST, &s.WS, &s.Hooks, &s.Trace, &s.SIP, &s.Calls, &s.Sound, &s.RTPIn, &s.Codecs, &s.FFmpeg, &s.Video}, s.Outputs...)
 }

@@ -62,6 +62,8 @@ func (s *Server) metrics() []outputs.Metric {
 		{Name: "lineout_calls_started_total", Help: "Calls accepted by /call/startup.", Value: float64(n.Started)},
 		{Name: "lineout_calls_established_total", Help: "Calls that were answered.", Value: float64(n.Established)},
 		{Name: "lineout_calls_failed_total", Help: "Calls that ended with FAILED or BUSY.", Value: float64(n.Failed)},
+		{Name: "lineout_injected_streams_total", Help: "Streams begun to be sent into calls.", Value: float64(n.InjectedStreams)},
+		{Name: "lineout_injected_sounds_total", Help: "Sound files begun to be played into calls.", Value: float64(n.InjectedSounds)},
 	}
 	for _, st := range []calls.Status{calls.Pending, calls.Trying, calls.Ring, calls.SessionProgress, calls.Established, calls.Hold} {
 		out = append(out, outputs.Metric{Name: "lineout_calls", Help: "Calls now, by status.",

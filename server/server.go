@@ -20,6 +20,7 @@ import (
 	"lineout/api/ws"
 	"lineout/calls"
 	"lineout/calls/sip"
+	"lineout/calls/sound"
 	"lineout/calls/trace"
 	"lineout/hooks"
 	"lineout/outputs"
@@ -115,7 +116,8 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 	s.hooks = hooks.New(settings.Hooks, s.host(), log)
 	s.calls = calls.NewManager(calls.Deps{Dialer: s.agent, Streams: s.hub, Codecs: table, RTPIn: settings.RTPIn,
 		CheckPush: s.checkPush, StartPush: s.startPush, EarlyMedia: settings.SIP.EarlyMedia, Observe: s.observe, Digit: s.digit, Log: log,
-		StartRecord: s.recorder.Record, Config: settings.Calls})
+		StartRecord: s.recorder.Record, Config: settings.Calls,
+		Sounds: &sound.Folder{Config: settings.Sound, FFmpeg: settings.FFmpeg.Path}})
 	s.agent.TakeCalls(s.calls)
 	s.doctor.Watch(s.calls)
 	s.sockets = ws.New(settings.WS, ws.Deps{Stream: s.hub.Get, Play: s.play, Log: log})

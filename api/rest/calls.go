@@ -31,6 +31,11 @@ type Calls interface {
 	Reject(ctx context.Context, callID string, code int) error
 	// SendText sends a text outside of a call to r's callee.
 	SendText(ctx context.Context, r calls.Request, contentType, text string) error
+	// InjectStream and InjectSound send a live stream or a file to the other
+	// party; EndInjection ends both.
+	InjectStream(ctx context.Context, callID, streamName string) error
+	InjectSound(ctx context.Context, callID, fileName string) error
+	EndInjection(ctx context.Context, callID string) error
 	// Stats measures a call that has not ended.
 	Stats(callID string) (calls.Stats, error)
 }
@@ -52,6 +57,11 @@ func (a *API) callMethods() map[string]outputs.Method {
 
 		"registration/find_all": a.registrationFindAll,
 		"message/send":          a.messageSend,
+
+		"call/inject_sound":            a.callInject(true),
+		"call/inject_stream":           a.callInject(false), // the older name
+		"call/inject_stream/startup":   a.callInject(false),
+		"call/inject_stream/terminate": a.callEndInjection,
 	}
 }
 

@@ -107,6 +107,21 @@ func (f *fakeCalls) SendText(_ context.Context, r calls.Request, contentType, te
 	return nil
 }
 
+func (f *fakeCalls) InjectStream(_ context.Context, id, name string) error {
+	f.dtmf = append(f.dtmf, "stream "+name)
+	return f.Terminate(context.Background(), id)
+}
+
+func (f *fakeCalls) InjectSound(_ context.Context, id, name string) error {
+	f.dtmf = append(f.dtmf, "sound "+name)
+	return f.Terminate(context.Background(), id)
+}
+
+func (f *fakeCalls) EndInjection(_ context.Context, id string) error {
+	f.dtmf = append(f.dtmf, "no injection")
+	return f.Terminate(context.Background(), id)
+}
+
 func (f *fakeCalls) Stats(id string) (calls.Stats, error) {
 	if s, ok := f.stats[id]; ok {
 		return s, nil
@@ -282,7 +297,7 @@ func TestErrorBodies(t *testing.T) {
 // Every method meets the same bad requests.
 func TestEveryMethodRefusesBadBodies(t *testing.T) {
 	a := newAPI(t, Config{}, nil, nil)
-	require.Len(t, a.Methods(), 14+3+5+5)
+	require.Len(t, a.Methods(), 18+3+5+5)
 	for _, path := range a.Methods() {
 		require.Equal(t, 400, post(a, path, `{"callId":`).Code, path)
 		require.Equal(t, 400, post(a, path, `"text"`).Code, path)
@@ -350,6 +365,20 @@ func TestHold(t *testing.T) {
 	require.Equal(t, 200, post(a, "/rest-api/message/send", `{"callee":"5","sipLogin":"ann","sipPort":"5070","contentType":"message/cpim","body":"hi"}`).Code)
 	require.Contains(t, f.dtmf, "text 5ann5070message/cpimhi")
 	require.Equal(t, 400, post(a, "/rest-api/message/send", `{"callee":"5","sipLogin":"ann"}`).Code)
+	for path, body := range map[string]string{"call/inject_stream": `"streamName":"s"`, "call/inject_stream/startup": `"streamName":5`,
+		"call/inject_sound": `"fileName":"a.wav"`, "call/inject_stream/terminate": `"x":1`} {
+		require.Equal(t, 404, post(a, "/rest-api/"+path, `{"callId":"none",`+body+`}`).Code, path)
+		w := post(a, "/rest-api/"+path, `{"callId":"c",`+body+`}`)
+		require.Equal(t, 200, w.Code, path)
+		require.Empty(t, w.Body.String())
+		require.Equal(t, 400, post(a, "/rest-api/"+path, `{`+body+`}`).Code, path)
+		if !strings.HasSuffix(path, "terminate") {
+			require.Equal(t, 400, post(a, "/rest-api/"+path, `{"callId":"c"}`).Code, path)
+		}
+	}
+	for _, done := range []string{"stream s", "stream 5", "sound a.wav", "no injection"} {
+		require.Contains(t, f.dtmf, done)
+	}
 	require.Contains(t, f.dtmf, "hold true")
 	require.Contains(t, f.dtmf, "hold false")
 	require.Contains(t, f.dtmf, "transfer 5")

@@ -25,13 +25,16 @@ func (a *API) callStats(_ context.Context, decode func(any) error) (any, error) 
 // statsObject is the answer of /call/stats. Times are milliseconds, counters
 // count from the answer of the call.
 type statsObject struct {
-	CallID       string        `json:"callId"`
-	StreamName   string        `json:"streamName"`
-	Status       calls.Status  `json:"status"`
-	AgeMS        int64         `json:"ageMs"`
-	QueueDropped uint64        `json:"queueDropped"`
-	Sync         syncObject    `json:"sync"`
-	Tracks       []trackObject `json:"tracks"`
+	CallID       string       `json:"callId"`
+	StreamName   string       `json:"streamName"`
+	Status       calls.Status `json:"status"`
+	AgeMS        int64        `json:"ageMs"`
+	QueueDropped uint64       `json:"queueDropped"`
+	// InjectedStream and InjectedSound are what is sent to the other party.
+	InjectedStream *string       `json:"injectedStream"`
+	InjectedSound  *string       `json:"injectedSound"`
+	Sync           syncObject    `json:"sync"`
+	Tracks         []trackObject `json:"tracks"`
 }
 
 type syncObject struct {
@@ -86,6 +89,7 @@ type trackObject struct {
 
 func newStatsObject(s calls.Stats) statsObject {
 	o := statsObject{CallID: s.CallID, StreamName: s.StreamName, Status: s.Status, AgeMS: s.Age.Milliseconds(), QueueDropped: s.QueueDropped,
+		InjectedStream: null(s.Injected.Stream), InjectedSound: null(s.Injected.Sound),
 		Sync: syncObject{Mode: string(s.Sync.Mode), CorrectionMS: millis(s.Sync.Correction), ErrorMS: millis(s.Sync.Error),
 			DriftPPM: round(s.Sync.DriftPPM, 10), Jumps: s.Sync.Jumps, OffsetP50MS: millis(s.Sync.OffsetP50),
 			OffsetP99MS: millis(s.Sync.OffsetP99), OffsetMaxMS: millis(s.Sync.OffsetMax), DisagreementMS: millis(s.Sync.Disagreement)},

@@ -16,7 +16,7 @@ import (
 func TestCallStats(t *testing.T) {
 	f := &fakeCalls{stats: map[string]calls.Stats{
 		"new": {CallID: "new", StreamName: "s", Status: calls.Ring, Sync: calls.SyncStats{Mode: rtpin.SyncNone}},
-		"c1": {CallID: "c1", StreamName: "s1", Status: calls.Established, Age: 90 * time.Second, QueueDropped: 1,
+		"c1": {CallID: "c1", StreamName: "s1", Status: calls.Established, Age: 90 * time.Second, QueueDropped: 1, Injected: calls.Injected{Stream: "live"},
 			Sync: calls.SyncStats{Mode: rtpin.SyncSender, Correction: -12500 * time.Microsecond, Error: time.Millisecond, DriftPPM: -7.04, Jumps: 2,
 				OffsetP50: time.Millisecond, OffsetP99: 6 * time.Millisecond, OffsetMax: 14500 * time.Microsecond, Disagreement: -13 * time.Millisecond},
 			Tracks: []calls.TrackStats{
@@ -34,7 +34,7 @@ func TestCallStats(t *testing.T) {
 	a := newAPI(t, Config{}, f, nil)
 	w := post(a, "/rest-api/call/stats", `{"callId":"c1"}`)
 	require.Equal(t, 200, w.Code)
-	require.Equal(t, `{"callId":"c1","streamName":"s1","status":"ESTABLISHED","ageMs":90000,"queueDropped":1,`+
+	require.Equal(t, `{"callId":"c1","streamName":"s1","status":"ESTABLISHED","ageMs":90000,"queueDropped":1,"injectedStream":"live","injectedSound":null,`+
 		`"sync":{"mode":"sender","correctionMs":-12.5,"errorMs":1,"driftPpm":-7,"jumps":2,"offsetP50Ms":1,"offsetP99Ms":6,"offsetMaxMs":14.5,"disagreementMs":-13},"tracks":[`+
 		`{"kind":"audio","codec":"PCMA","localAddress":"127.0.0.1:31000","remoteAddress":"127.0.0.1:36000","packets":4500,"bytes":774000,`+
 		`"lost":4,"lossPercent":0.09,"late":1,"reordered":2,"duplicates":3,"rejected":3,"jitterMs":1.25,"lastPacketMs":12,`+
@@ -44,7 +44,7 @@ func TestCallStats(t *testing.T) {
 		`"lost":8,"lossPercent":0,"late":0,"reordered":0,"duplicates":0,"rejected":0,"jitterMs":0,"lastPacketMs":null,`+
 		`"frames":0,"keyFrames":7,"keyFrameRequests":2,"gaps":0,"damaged":1,"dropped":9,"filler":5,"fillerMs":0,"concealedMs":0,"freezes":2,"freezeMs":900,"keyFrameAnswers":2,"keyFrameAnswerMs":150,"kbitPerSecond":0,"framesPerSecond":0,`+
 		`"packetsSent":0,"bytesSent":0,"senderReports":0,"senderReportsRefused":6,"ssrcChanges":0,"mos":null}]}`, w.Body.String())
-	require.Equal(t, `{"callId":"new","streamName":"s","status":"RING","ageMs":0,"queueDropped":0,`+
+	require.Equal(t, `{"callId":"new","streamName":"s","status":"RING","ageMs":0,"queueDropped":0,"injectedStream":null,"injectedSound":null,`+
 		`"sync":{"mode":"none","correctionMs":0,"errorMs":0,"driftPpm":0,"jumps":0,"offsetP50Ms":0,"offsetP99Ms":0,"offsetMaxMs":0,"disagreementMs":0},"tracks":[]}`, post(a, "/rest-api/call/stats", `{"callId":"new"}`).Body.String())
 	require.Equal(t, 404, post(a, "/rest-api/call/stats", `{"callId":"other"}`).Code)
 	require.Equal(t, 400, post(a, "/rest-api/call/stats", `{}`).Code)

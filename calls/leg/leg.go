@@ -5,6 +5,7 @@ package leg
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -73,6 +74,7 @@ const (
 	Transfer                             // progress of a Transfer: Code and Text are the new call's status line
 	MessageReceived                      // Text is what the other side wrote
 	DTMFReceived                         // Digit is set; Text is the way it came, "RTP" or "INFO"
+	KeyframeWanted                       // the other side asked for a key frame otherwise than by RTCP
 	Ended                                // last event; Cause is set
 )
 
@@ -153,10 +155,14 @@ type Format struct {
 type TrackInfo struct {
 	Kind media.Kind
 	// Formats are those the remote party may send, its preference first;
-	// telephone-event is not among them.
+	// telephone-event is not among them. Of each codec the first is what it
+	// takes, too.
 	Formats []Format
 	// Noise are payload types of comfort noise (RFC 3389) at 8000 Hz.
 	Noise []uint8
+	// PacketTime is the length of sound the remote party would like in a packet
+	// (a=ptime, RFC 8866 section 6.4), 0 if it does not say.
+	PacketTime time.Duration
 	// Receive and Send are this side's view of the negotiated direction.
 	Receive, Send bool
 }
@@ -185,11 +191,31 @@ type Media interface {
 	// KeyframeCame tells that a key frame was received, so that the leg learns
 	// which of its requests are obeyed.
 	KeyframeCame()
-	// WriteRTP sends media of our own: the payload with the payload type
-	// chosen from Tracks; SSRC and sequence numbers are the leg's.
-	WriteRTP(k media.Kind, h *rtp.Header, payload []byte) error
+	// WriteRTP sends media of our own, packet after packet of each kind; SSRC,
+	// sequence numbers and the RTP clock are the leg's. A packet that may not be
+	// sent now (hold, a digit that sounds) is dropped without an error; the
+	// error is ErrEnded once the leg has ended.
+	WriteRTP(k media.Kind, p Outgoing) error
 	// Stats are the counters of each section.
 	Stats() []Stats
+}
+
+// ErrEnded says that a leg's media has ended.
+var ErrEnded = errors.New("the call's media has ended")
+
+// Outgoing is a packet for the remote party.
+type Outgoing struct {
+	// PayloadType is one of the track's Formats.
+	PayloadType uint8
+	// At is the moment the sound or picture belongs to, by this machine's clock.
+	// Sender reports relate RTP timestamps to the same clock, so what is At the
+	// same moment is played together. Sound goes on without holes while each
+	// At is the end of the packet before.
+	At     time.Time
+	Length time.Duration // of the sound in it, 0 for a picture
+	Marker bool
+	// Payload is not kept.
+	Payload []byte
 }
 
 // Stats are the RTP counters of one media section. Packet counts never shrink.

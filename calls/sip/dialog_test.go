@@ -2,6 +2,7 @@ package sip
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -179,13 +180,13 @@ func TestMediaBothWays(t *testing.T) {
 	u, s := newUAS(t), start(t, nil)
 	c := u.establish(t, s, nil)
 	m := c.wait(leg.Answered).Media
-	if err := m.WriteRTP(media.Video, &rtp.Header{}, nil); err != nil {
+	if err := m.WriteRTP(media.Video, leg.Outgoing{}); err != nil {
 		t.Errorf("a refused section: %v", err) // nothing is sent, and that is no fault
 	}
-	if err := m.WriteRTP(media.Audio, &rtp.Header{PayloadType: 8, SSRC: 3}, make([]byte, 1600)); err == nil {
+	if err := m.WriteRTP(media.Audio, leg.Outgoing{PayloadType: 8, At: time.Now(), Payload: make([]byte, 1600)}); err == nil {
 		t.Error("a datagram beyond the MTU was sent")
 	}
-	if err := m.WriteRTP(media.Audio, &rtp.Header{PayloadType: 8, SSRC: 3, SequenceNumber: 9}, []byte("bridged")); err != nil {
+	if err := m.WriteRTP(media.Audio, leg.Outgoing{PayloadType: 8, At: time.Now(), Length: time.Millisecond, Payload: []byte("bridged")}); err != nil {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 1500)
@@ -230,7 +231,7 @@ func TestMediaBothWays(t *testing.T) {
 	_ = c.Hangup(context.Background(), leg.Cause{})
 	u.answer(u.expect(sipmsg.BYE), 200, "")
 	c.wait(leg.Ended)
-	if err := m.WriteRTP(media.Audio, &rtp.Header{}, nil); err == nil {
+	if err := m.WriteRTP(media.Audio, leg.Outgoing{}); !errors.Is(err, leg.ErrEnded) {
 		t.Error("media of an ended call was taken")
 	}
 	if err := c.SendDTMF(context.Background(), "1", leg.INFO); err == nil {
@@ -281,13 +282,11 @@ func BenchmarkWriteRTP(b *testing.B) {
 	s.latch.expected = sink.LocalAddr().(*net.UDPAddr).AddrPort()
 	s.pair = &portPair{rtp: sink}
 	m := &session{sections: []*section{s}}
-	h := rtp.Header{PayloadType: 8, SSRC: 1}
-	payload := make([]byte, 160)
+	p := leg.Outgoing{PayloadType: 8, At: time.Now(), Length: 20 * time.Millisecond, Payload: make([]byte, 160)}
 	b.ReportAllocs()
 	for range b.N {
-		h.SequenceNumber++
-		h.Timestamp += 160
-		if err := m.WriteRTP(media.Audio, &h, payload); err != nil {
+		p.At = p.At.Add(p.Length)
+		if err := m.WriteRTP(media.Audio, p); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -197,8 +197,7 @@ func byeText(req *sipmsg.Request) string {
 	return "the other side hung up"
 }
 
-// handleInfo takes digits; a key frame request is answered and means nothing
-// here, since this side makes no pictures.
+// handleInfo takes digits and requests for a key frame (RFC 5168).
 func (d *dialog) handleInfo(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 	switch contentType(req) {
 	case "application/dtmf", "application/dtmf-relay":
@@ -208,6 +207,9 @@ func (d *dialog) handleInfo(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 		}
 	case "", "application/media_control+xml":
 		d.a.respond(req, tx, 200, "OK")
+		if strings.Contains(string(req.Body()), "picture_fast_update") {
+			d.emit(leg.Event{Type: leg.KeyframeWanted})
+		}
 	default:
 		d.a.respond(req, tx, 415, "Unsupported Media Type", sipmsg.NewHeader("Accept", "application/dtmf, application/dtmf-relay, application/media_control+xml"))
 	}

@@ -183,18 +183,19 @@ func TestTelephoneEvent(t *testing.T) {
 	}
 }
 
-// TestBridged: a bridge takes over from comfort silence and gives it back;
-// its gaps and reorderings stay visible.
+// TestBridged: a bridge takes over from comfort silence and gives it back.
+// Timestamps say when the sound was, to the sample, and never go back.
 func TestBridged(t *testing.T) {
 	x := audio(160)
 	before, _, _ := sent(x, t0, t0.Add(100*time.Millisecond))
 	last := before[len(before)-1]
-	now := t0.Add(120 * time.Millisecond)
-	in := rtp.Header{SSRC: 9, SequenceNumber: 100, Timestamp: 5000, PayloadType: 8}
+	now := t0.Add(115 * time.Millisecond)
+	lead := 40 * time.Millisecond
+	p := leg.Outgoing{PayloadType: 9, Length: 20 * time.Millisecond, Payload: make([]byte, 160)}
 	var out []rtp.Header
-	for _, d := range []uint16{0, 1, 3, 2, 4} {
-		in.SequenceNumber, in.Timestamp = 100+d, 5000+uint32(d)*160
-		h, ok := x.bridged(&in, 160, now)
+	for i := range 5 {
+		p.At = now.Add(lead + time.Duration(i)*p.Length - time.Duration(i%2)) // rounding is no hole
+		h, ok := x.bridged(&p, now.Add(time.Duration(i)*p.Length))
 		if !ok {
 			t.Fatal("refused")
 		}
@@ -203,46 +204,93 @@ func TestBridged(t *testing.T) {
 			t.Fatal("comfort silence goes on under a bridge")
 		}
 	}
-	for i, d := range []uint16{0, 1, 3, 2, 4} {
-		if out[i].SequenceNumber != last.SequenceNumber+1+d || out[i].Timestamp != last.Timestamp+160+uint32(d)*160 || out[i].SSRC != 1 {
-			t.Errorf("packet %d: %+v after %+v", i, out[i], last)
+	for i, h := range out {
+		if h.SequenceNumber != last.SequenceNumber+1+uint16(i) || h.Timestamp != x.at(now.Add(lead))+uint32(160*i) || h.SSRC != 1 || h.Marker != (i == 0) || h.PayloadType != 9 {
+			t.Errorf("packet %d: %+v after %+v", i, h, last)
 		}
 	}
+	// A hole is one in the timestamps, too.
+	p.At = now.Add(lead + 200*time.Millisecond)
+	now = now.Add(200 * time.Millisecond)
+	h, _ := x.bridged(&p, now)
+	if h.Timestamp != out[4].Timestamp+960 || h.Marker {
+		t.Errorf("after a hole: %+v", h)
+	}
 	after, _, at := sent(x, now, now.Add(bridgePause+50*time.Millisecond))
-	if len(after) == 0 || at[0].Sub(now) != bridgePause || after[0].SequenceNumber != out[4].SequenceNumber+1 || !after[0].Marker {
+	if len(after) == 0 || at[0].Sub(now) != bridgePause || after[0].SequenceNumber != h.SequenceNumber+1 || !after[0].Marker || after[0].Timestamp != x.at(at[0]) {
 		t.Errorf("comfort silence after the bridge: %v %+v", at, after)
+	}
+	if x.base != math.MaxUint32-1000 || !x.epoch.Equal(t0) {
+		t.Error("timestamps stand for other times than before: sender reports would put sound and picture apart")
+	}
+}
+
+// TestBridgedLate: sound of a time that silence was sent for is moved as a whole.
+func TestBridgedLate(t *testing.T) {
+	x := audio(160)
+	hs, _, _ := sent(x, t0, t0.Add(100*time.Millisecond))
+	end := hs[len(hs)-1].Timestamp + 160
+	p := leg.Outgoing{At: t0.Add(50 * time.Millisecond), Length: 20 * time.Millisecond}
+	for i := range 3 {
+		h, _ := x.bridged(&p, t0.Add(110*time.Millisecond))
+		if h.Timestamp != end+uint32(160*i) {
+			t.Errorf("packet %d at %d, want %d", i, h.Timestamp-end, 160*i)
+		}
+		p.At = p.At.Add(p.Length)
+	}
+}
+
+// TestBridgedPicture: the packets of a picture share a timestamp that the
+// order of decoding does not bind.
+func TestBridgedPicture(t *testing.T) {
+	x := &transmitter{ssrc: 1, base: 77}
+	x.configure(112, 90000, nil, true, t0)
+	for _, ms := range []int{40, 40, 120, 80} {
+		h, ok := x.bridged(&leg.Outgoing{PayloadType: 112, At: t0.Add(time.Duration(ms) * time.Millisecond), Marker: ms == 80}, t0)
+		if !ok || h.Timestamp != 77+uint32(90*ms) || h.Marker != (ms == 80) {
+			t.Errorf("%d ms: %+v", ms, h)
+		}
+	}
+	x.configure(112, 90000, nil, false, t0)
+	if _, ok := x.bridged(&leg.Outgoing{}, t0); ok {
+		t.Error("sent on hold")
 	}
 }
 
 // TestTransmitterProperty: whatever is sent in whatever order, sequence numbers
-// run on and timestamps never go back.
+// run on, timestamps never go back, and no two pieces of sound overlap.
 func TestTransmitterProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		x := audio(160)
 		now := t0
-		in := rtp.Header{SSRC: 9}
+		p := leg.Outgoing{At: t0, Length: packetTime}
 		var last *rtp.Header
+		sound := false // last was
 		check := func(h rtp.Header) {
-			if last != nil && (h.SequenceNumber != last.SequenceNumber+1 || int32(h.Timestamp-last.Timestamp) < 0) {
-				t.Fatalf("%+v after %+v", h, *last)
+			event := h.PayloadType == 101
+			if last != nil {
+				d := int32(h.Timestamp - last.Timestamp)
+				if h.SequenceNumber != last.SequenceNumber+1 || d < 0 || sound && d < 160 {
+					t.Fatalf("%+v after %+v", h, *last)
+				}
 			}
-			last = &h
+			last, sound = &h, !event
 		}
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 60).Draw(t, "ms")) * time.Millisecond)
-			switch rapid.IntRange(0, 9).Draw(t, "what") {
+			switch rapid.IntRange(0, 10).Draw(t, "what") {
 			case 0:
 				x.dial([]byte{1}, now)
 			case 1, 2, 3:
-				in.SequenceNumber++
-				in.Timestamp += 160
-				if h, ok := x.bridged(&in, 160, now); ok {
+				p.At = p.At.Add(packetTime)
+				if h, ok := x.bridged(&p, now); ok {
 					check(h)
-				} else { // what is not sent leaves no gap of ours
-					x.bridge.live = false
 				}
 			case 4:
-				in.SSRC, in.Timestamp = in.SSRC+1, rapid.Uint32().Draw(t, "ts")
+				p.At = now.Add(time.Duration(rapid.IntRange(-3000, 3000).Draw(t, "off")) * time.Millisecond)
+			case 5:
+				x.configure(8, rapid.SampledFrom([]int{8000, 16000, 48000}).Draw(t, "clock"), make([]byte, 160), rapid.Bool().Draw(t, "sending"), now)
+				last = nil // lengths differ in number
 			default:
 				var buf [4]byte
 				for h, _, ok := x.next(now, buf[:]); ok; h, _, ok = x.next(now, buf[:]) {
@@ -324,7 +372,7 @@ func TestReports(t *testing.T) {
 		}
 		now = due
 		if i == 25 {
-			s.tx.count(1, 160, now)
+			s.tx.count(160, now)
 		}
 		b, to := s.report(now)
 		pkts, err := rtcp.Unmarshal(b)

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"lineout/calls/leg"
 	"lineout/media"
@@ -28,13 +29,14 @@ type agreement struct {
 	event   payload
 	noise   []uint8 // payload types of comfort noise at 8000 Hz
 	byPT    [128]payload
+	ptime   time.Duration // what the peer would like, 0 if it does not say
 }
 
 // agree matches a peer's section with our formats. weOffered says that the
 // peer answered: then it may also send with the payload types of our offer
 // (RFC 3264 section 5.1), which peers that renumber in fact do.
 func agree(m *sdpMedia, ours []wireFormat, weOffered bool) (*agreement, bool) {
-	a := &agreement{}
+	a := &agreement{ptime: m.ptime}
 	for i := range m.formats {
 		r := &m.formats[i]
 		f := match(r, ours)

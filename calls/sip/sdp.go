@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"lineout/media"
 )
@@ -66,9 +67,10 @@ type sdpMedia struct {
 	formats  []sdpFormat
 	host     string
 	dir      direction
-	rtcpPort int    // a=rtcp, 0 if absent
-	rtcpHost string // "" = host
-	ssrc     uint32 // first a=ssrc, 0 if absent
+	rtcpPort int           // a=rtcp, 0 if absent
+	rtcpHost string        // "" = host
+	ssrc     uint32        // first a=ssrc, 0 if absent
+	ptime    time.Duration // a=ptime, 0 if absent or out of reason
 	mux      bool
 	pli, fir bool // a=rtcp-fb names nack pli, ccm fir
 }
@@ -191,6 +193,10 @@ func (m *sdpMedia) attribute(v string) {
 		m.dir = recvonly
 	case "inactive":
 		m.dir = inactive
+	case "ptime":
+		if ms, err := strconv.ParseFloat(strings.TrimSpace(val), 64); err == nil && ms >= 5 && ms <= 200 {
+			m.ptime = time.Duration(ms * float64(time.Millisecond))
+		}
 	case "rtcp-mux":
 		m.mux = true
 	case "rtcp-fb":

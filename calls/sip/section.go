@@ -168,7 +168,8 @@ func (s *section) info() (leg.TrackInfo, bool) {
 	if !s.active || s.agreed == nil {
 		return leg.TrackInfo{}, false
 	}
-	return leg.TrackInfo{Kind: s.kind, Formats: s.agreed.formats, Noise: s.agreed.noise, Receive: s.receive, Send: s.send}, true
+	return leg.TrackInfo{Kind: s.kind, Formats: s.agreed.formats, Noise: s.agreed.noise, PacketTime: s.agreed.ptime,
+		Receive: s.receive, Send: s.send && s.want}, true
 }
 
 func (s *section) stats(local string) leg.Stats {

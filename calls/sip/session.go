@@ -42,8 +42,6 @@ type session struct {
 	expectAt time.Time // since when media should come; zero = it should not
 }
 
-var errSessionEnded = errors.New("the call's media has ended")
-
 // Tracks implements leg.Media.
 func (m *session) Tracks() []leg.TrackInfo {
 	var out []leg.TrackInfo
@@ -100,12 +98,10 @@ func (m *session) conns() []*net.UDPConn {
 	return out
 }
 
-// WriteRTP implements leg.Media. h's timestamps and sequence numbers are those
-// of the stream it comes from; they are shifted to continue ours, and comfort
-// silence pauses. Packets are dropped while a digit is being sent.
-func (m *session) WriteRTP(k media.Kind, h *rtp.Header, payload []byte) error {
+// WriteRTP implements leg.Media. Comfort silence pauses for it.
+func (m *session) WriteRTP(k media.Kind, p leg.Outgoing) error {
 	if m.ended.Load() {
-		return errSessionEnded
+		return leg.ErrEnded
 	}
 	s := m.section(k)
 	if s == nil {
@@ -118,20 +114,32 @@ func (m *session) WriteRTP(k media.Kind, h *rtp.Header, payload []byte) error {
 	defer m.buffers.Put(buf)
 	s.mu.Lock()
 	to := s.latch.remote()
-	out, ok := s.tx.bridged(h, len(payload), time.Now())
+	fits := len(p.Payload) <= len(buf)-rtpHeader
+	var out rtp.Header
+	ok := fits && s.active && to.IsValid()
+	if ok {
+		out, ok = s.tx.bridged(&p, time.Now())
+	}
 	s.mu.Unlock()
-	if !ok || !to.IsValid() {
+	if !fits {
+		return fmt.Errorf("a packet of %d bytes does not fit into a datagram of %d", rtpHeader+len(p.Payload), len(buf))
+	}
+	if !ok {
 		return nil
 	}
 	n, err := out.MarshalTo(buf[:])
-	if err != nil || n+len(payload) > len(buf) {
-		return fmt.Errorf("a packet of %d bytes does not fit into a datagram of %d", n+len(payload), len(buf))
+	if err != nil {
+		return fmt.Errorf("making an RTP header: %w", err)
 	}
-	n += copy(buf[n:], payload)
+	n += copy(buf[n:], p.Payload)
 	m.trace.Sent(k, false, s.pair.port, to, buf[:n])
 	_, err = s.pair.rtp.WriteToUDPAddrPort(buf[:n], to)
 	return m.ignoreUnreachable(err)
 }
+
+// rtpHeader is the length of a header without sources and extensions (RFC 3550
+// section 5.1).
+const rtpHeader = 12
 
 // ignoreUnreachable hides the ICMP errors of a peer whose port is not open
 // (yet): UDP reports them on a later, innocent write.

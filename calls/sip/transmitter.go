@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/pion/rtp"
+
+	"lineout/calls/leg"
 )
 
 const (
@@ -21,8 +23,8 @@ const (
 )
 
 // transmitter makes one outgoing RTP stream from three sources: comfort
-// silence, telephone-events and packets of a bridge, in that order of birth and
-// reversed order of right. SSRC, sequence numbers and timestamps run through.
+// silence, telephone-events and packets of a bridge. Digits go before all, a
+// bridge before silence. SSRC, sequence numbers and timestamps run through.
 // Passive: time is an argument, the owner holds its lock.
 type transmitter struct {
 	ssrc    uint32
@@ -37,12 +39,15 @@ type transmitter struct {
 	comfortAt time.Time // next comfort packet; zero = not running
 	talking   bool      // the last packet was media: no marker needed
 
+	// until is the end of the sound sent so far and nextTS its timestamp: what
+	// follows begins there or later.
+	until  time.Time
+	nextTS uint32
+
 	bridge struct {
-		live   bool
-		last   time.Time
-		ssrc   uint32
-		seqOff uint16
-		tsOff  uint32
+		live bool
+		last time.Time     // when the newest packet was sent
+		late time.Duration // by how much its sound is moved, see bridged
 	}
 
 	digits  []byte // event codes waiting
@@ -52,7 +57,6 @@ type transmitter struct {
 	eventOK bool
 
 	packets, octets uint64
-	lastTS          uint32
 	lastSent        time.Time
 }
 
@@ -60,24 +64,27 @@ type eventState struct {
 	active bool
 	code   byte
 	ts     uint32
-	step   int // packets sent so far
+	at     time.Time // what ts stands for
+	step   int       // packets sent so far
 	nextAt time.Time
 }
 
 // configure takes over what was agreed. The timestamps go on from where they are.
 func (t *transmitter) configure(pt uint8, clock int, silence []byte, sending bool, now time.Time) {
 	if t.clock != clock || t.epoch.IsZero() {
+		from := t.free(now)
 		if !t.epoch.IsZero() {
-			t.base = t.at(now)
+			t.base = t.at(from)
 		}
-		t.epoch, t.clock = now, clock
+		t.epoch, t.clock = from, clock
+		t.until, t.nextTS = from, t.base
 	}
 	t.pt, t.silence, t.sending = pt, silence, sending
 	t.bridge.live = false
 	if !sending {
 		t.comfortAt, t.talking = time.Time{}, false
 	} else if t.comfortAt.IsZero() {
-		t.comfortAt = now
+		t.comfortAt = t.free(now)
 	}
 }
 
@@ -117,7 +124,7 @@ func (t *transmitter) next(now time.Time, buf []byte) (h rtp.Header, payload []b
 			return h, nil, false
 		}
 		t.bridge.live, t.talking = false, false
-		t.comfortAt = now
+		t.comfortAt = t.free(now)
 	}
 	if t.silence == nil || now.Before(t.comfortAt) {
 		return h, nil, false
@@ -125,20 +132,35 @@ func (t *transmitter) next(now time.Time, buf []byte) (h rtp.Header, payload []b
 	if now.Sub(t.comfortAt) > 10*packetTime { // the machine slept: no burst of the past
 		t.comfortAt, t.talking = now, false
 	}
-	h = t.header(t.pt, t.forward(t.at(t.comfortAt)), !t.talking)
+	h = t.header(t.pt, t.stamp(t.comfortAt, packetTime), !t.talking)
 	t.comfortAt = t.comfortAt.Add(packetTime)
 	t.talking = true
-	t.count(h.Timestamp, len(t.silence), now)
+	t.count(len(t.silence), now)
 	return h, t.silence, true
 }
 
-// forward keeps timestamps from going back when sources change.
-func (t *transmitter) forward(ts uint32) uint32 {
-	if t.packets > 0 && int32(ts-t.lastTS) <= 0 {
-		step := t.lastTS + uint32(packetTime*time.Duration(t.clock)/time.Second) - ts
-		t.base += step
-		ts += step
+// free is the first moment from now on that no sound was sent for.
+func (t *transmitter) free(now time.Time) time.Time {
+	if t.until.After(now) {
+		return t.until
 	}
+	return now
+}
+
+// holeMin is the least time that is a hole between two pieces of sound; less is
+// rounding.
+const holeMin = time.Millisecond
+
+// stamp is the timestamp of sound that begins at a moment. It never goes back,
+// and leaves out not one sample where sound goes on. The relation of timestamps
+// to the clock, which sender reports state, is not touched by any of it.
+func (t *transmitter) stamp(at time.Time, length time.Duration) uint32 {
+	if t.packets == 0 || at.Sub(t.until) > holeMin {
+		t.until, t.nextTS = at, t.at(at)
+	}
+	ts := t.nextTS
+	t.until = t.until.Add(length)
+	t.nextTS += uint32((int64(length)*int64(t.clock) + int64(time.Second)/2) / int64(time.Second))
 	return ts
 }
 
@@ -148,10 +170,10 @@ func (t *transmitter) header(pt uint8, ts uint32, marker bool) rtp.Header {
 	return h
 }
 
-func (t *transmitter) count(ts uint32, n int, now time.Time) {
+func (t *transmitter) count(n int, now time.Time) {
 	t.packets++
 	t.octets += uint64(n)
-	t.lastTS, t.lastSent = ts, now
+	t.lastSent = now
 }
 
 // dial queues event codes; false when the queue would grow beyond its bound.
@@ -176,7 +198,8 @@ func (t *transmitter) nextEvent(now time.Time, buf []byte) (h rtp.Header, payloa
 	if !e.active {
 		e.active, e.code, e.step = true, t.digits[0], 0
 		t.digits = t.digits[1:]
-		e.ts = t.forward(t.at(now))
+		e.at = t.free(now)
+		e.ts = t.stamp(e.at, 0)
 		e.nextAt = now
 	}
 	const growing = int(toneTime / packetTime)
@@ -189,39 +212,41 @@ func (t *transmitter) nextEvent(now time.Time, buf []byte) (h rtp.Header, payloa
 	}
 	buf[2], buf[3] = byte(duration>>8), byte(duration)
 	h = t.header(t.eventPT, e.ts, e.step == 0)
-	t.count(e.ts, 4, now)
+	t.count(4, now)
 	e.step++
 	e.nextAt = e.nextAt.Add(packetTime)
 	if e.step == growing-1+endPackets {
 		e.active = false
 		e.nextAt = now.Add(tonePause)
-		t.comfortAt, t.talking, t.bridge.live = now, false, false
-		t.lastTS = t.at(now)
+		if t.until = e.at.Add(toneTime); t.until.Before(now) {
+			t.until = now
+		}
+		t.nextTS = t.at(t.until)
+		t.comfortAt, t.talking, t.bridge.live = t.until, false, false
 	}
 	return h, buf[:4], true
 }
 
-// bridged rewrites a packet of another stream to continue this one. ok is
-// false while a digit sounds or nothing may be sent.
-func (t *transmitter) bridged(in *rtp.Header, n int, now time.Time) (h rtp.Header, ok bool) {
+// bridged makes the header of a packet from elsewhere. ok is false while a
+// digit sounds or nothing may be sent.
+func (t *transmitter) bridged(p *leg.Outgoing, now time.Time) (h rtp.Header, ok bool) {
 	if !t.sending || t.event.active || len(t.digits) > 0 && !now.Before(t.event.nextAt) {
 		return h, false
 	}
-	b := &t.bridge
-	marker := in.Marker
-	if !b.live || b.ssrc != in.SSRC {
-		b.ssrc, b.live = in.SSRC, true
-		b.seqOff = t.seq - in.SequenceNumber
-		b.tsOff = t.forward(t.at(now)) - in.Timestamp
-		marker = marker || t.silence != nil // a talkspurt begins (RFC 3551 section 4.1)
+	b, sound := &t.bridge, p.Length > 0
+	begins := sound && !b.live
+	if begins { // sound that belongs to a time already spent on silence comes later, all of it by as much
+		b.late = max(t.until.Sub(p.At), 0)
 	}
-	h = rtp.Header{Version: 2, PayloadType: in.PayloadType, SSRC: t.ssrc, Marker: marker,
-		SequenceNumber: in.SequenceNumber + b.seqOff, Timestamp: in.Timestamp + b.tsOff}
-	if int16(h.SequenceNumber-t.seq) >= 0 {
-		t.seq = h.SequenceNumber + 1
+	var ts uint32
+	if sound {
+		ts = t.stamp(p.At.Add(b.late), p.Length)
+	} else {
+		ts = t.at(p.At)
 	}
-	b.last = now
-	t.count(h.Timestamp, n, now)
+	b.live, b.last = true, now
+	h = t.header(p.PayloadType, ts, p.Marker || begins) // a talkspurt begins (RFC 3551 section 4.1)
+	t.count(len(p.Payload), now)
 	return h, true
 }
 

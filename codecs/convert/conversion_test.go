@@ -261,10 +261,10 @@ func TestOptionsAreRefused(t *testing.T) {
 			t.Errorf("%s to AAC at 12345 Hz was accepted", c.From)
 		}
 	}
-	if _, err := kit(nil).conversion("nothing", aac.Name, codecs.Options{}); err == nil {
+	if _, err := kit(nil).conversion(nil, "nothing", aac.Name, codecs.Options{}); err == nil {
 		t.Error("a conversion from nothing was made")
 	}
-	if _, err := kit(nil).conversion(opus.Name, "nothing", codecs.Options{}); err == nil {
+	if _, err := kit(nil).conversion(nil, opus.Name, "nothing", codecs.Options{}); err == nil {
 		t.Error("a conversion to nothing was made")
 	}
 }

@@ -22,7 +22,7 @@ import (
 // All lists the conversions, best first for each target: between the codecs
 // decoded and encoded here, and from and to those of the coders.
 func All(coders ...codecs.Coder) []codecs.Converter {
-	from := []media.Codec{opus.Name, g722.Name}
+	from := []media.Codec{opus.Name, g722.Name, l16.Name}
 	to := []target{{aac.Name, aac.SampleRate, 1}, {opus.Name, opus.ClockRate, 2}, {g711.PCMA, g711.SampleRate, 1}, {g711.PCMU, g711.SampleRate, 1}, {g722.Name, g722.Codec.ClockRate(), 1}, {l16.Name, l16.SampleRate, 1}}
 	for _, c := range coders {
 		from = append(from, c.Codec.Name())
@@ -37,8 +37,8 @@ func All(coders ...codecs.Coder) []codecs.Converter {
 			}
 			all = append(all, codecs.Converter{
 				From: f, To: t.codec, ClockRate: t.clock, Channels: t.channels,
-				New: func(_ *media.Track, o codecs.Options) (codecs.Conversion, error) {
-					return kit(coders).conversion(f, t.codec, o)
+				New: func(in *media.Track, o codecs.Options) (codecs.Conversion, error) {
+					return kit(coders).conversion(in, f, t.codec, o)
 				},
 			})
 		}
@@ -64,12 +64,18 @@ func (k kit) coder(c media.Codec) *codecs.Coder {
 	return nil
 }
 
-// sourceRate is the rate in Hz at which a codec's sound is taken.
-func (k kit) sourceRate(from, to media.Codec) int {
+// sourceRate is the rate in Hz at which a codec's sound is taken. Only that of
+// samples is the track's.
+func (k kit) sourceRate(in *media.Track, from, to media.Codec) int {
 	if c := k.coder(from); c != nil {
 		return c.SampleRate
 	}
 	switch from {
+	case l16.Name:
+		if in != nil && in.Params() != nil {
+			return in.Params().SampleRate
+		}
+		return l16.SampleRate
 	case g722.Name:
 		return g722.SampleRate
 	case opus.Name: // decodes to any of its rates by itself
@@ -87,16 +93,16 @@ func (k kit) sourceRate(from, to media.Codec) int {
 	return g711.SampleRate
 }
 
-func (k kit) conversion(from, to media.Codec, o codecs.Options) (*conversion, error) {
-	c, err := k.assemble(from, to, o)
+func (k kit) conversion(in *media.Track, from, to media.Codec, o codecs.Options) (*conversion, error) {
+	c, err := k.assemble(in, from, to, o)
 	if err != nil {
 		return nil, fmt.Errorf("making a conversion from %s to %s: %w", from, to, err)
 	}
 	return c, nil
 }
 
-func (k kit) assemble(from, to media.Codec, o codecs.Options) (*conversion, error) {
-	rate := k.sourceRate(from, to)
+func (k kit) assemble(in *media.Track, from, to media.Codec, o codecs.Options) (*conversion, error) {
+	rate := k.sourceRate(in, from, to)
 	enc, err := k.encoder(to, rate, o)
 	if err != nil {
 		return nil, err

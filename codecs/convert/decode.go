@@ -1,11 +1,13 @@
 package convert
 
 import (
+	"encoding/binary"
 	"fmt"
 	"time"
 
 	"lineout/codecs/g711"
 	"lineout/codecs/g722"
+	"lineout/codecs/l16"
 	"lineout/codecs/opus"
 	"lineout/codecs/resample"
 	"lineout/media"
@@ -41,6 +43,8 @@ func (k kit) decoder(c media.Codec, rate, channels int) (decoder, error) {
 		return newG711Decoder(g711.DecodePCMA), nil
 	case g722.Name:
 		return &g722Decoder{d: g722.NewDecoder(), plc: newPLC(g722.SampleRate)}, nil
+	case l16.Name:
+		return &l16Decoder{hz: rate, plc: newPLC(rate)}, nil
 	case opus.Name:
 		return newOpusDecoder(rate, channels)
 	}
@@ -122,6 +126,31 @@ func (d *g722Decoder) decode(planes [][]float32, packet []byte) error {
 }
 
 func (d *g722Decoder) conceal(planes [][]float32, n int, _ []byte, _ bool) {
+	from := len(planes[0])
+	planes[0] = grow(planes[0], n)
+	d.plc.conceal(planes[0][from:])
+}
+
+// l16Decoder takes samples as they are, of one channel.
+type l16Decoder struct {
+	hz  int
+	plc plc
+}
+
+func (d *l16Decoder) rate() int                 { return d.hz }
+func (d *l16Decoder) channels() int             { return 1 }
+func (d *l16Decoder) samples(packet []byte) int { return len(packet) / l16.SampleSize }
+
+func (d *l16Decoder) decode(planes [][]float32, packet []byte) error {
+	from := len(planes[0])
+	for ; len(packet) >= l16.SampleSize; packet = packet[l16.SampleSize:] {
+		planes[0] = append(planes[0], float32(int16(binary.BigEndian.Uint16(packet)))/32768)
+	}
+	d.plc.good(planes[0][from:])
+	return nil
+}
+
+func (d *l16Decoder) conceal(planes [][]float32, n int, _ []byte, _ bool) {
 	from := len(planes[0])
 	planes[0] = grow(planes[0], n)
 	d.plc.conceal(planes[0][from:])

@@ -106,6 +106,11 @@ type opusEncoder struct {
 // ones before: whoever plays over a lossy network (WebRTC) takes G.711 as it
 // is, so this goes to files and HTTP, and copies cost half as much CPU again.
 func newOpusEncoder(sourceRate int, o codecs.Options) (encoder, error) {
+	switch sourceRate {
+	case 8000, 12000, 16000, 24000:
+	default: // samples of a file may be at any rate
+		sourceRate = opus.ClockRate
+	}
 	c := opus.EncoderConfig{SampleRate: sourceRate, Channels: oneOrTwo(o.Channels), Bitrate: o.Bitrate}
 	if c.Bitrate == 0 {
 		c.Bitrate = 20000 * c.Channels

@@ -217,7 +217,7 @@ func TestClosed(t *testing.T) {
 
 // Without the libraries all else is there.
 func TestWithoutLibraries(t *testing.T) {
-	if n := len(All()); n != 4+4+3+3+3+4 {
+	if n := len(All()); n != 5+5+4+4+4+4 {
 		t.Errorf("%d conversions", n)
 	}
 	table := codecs.NewTable(nil, All())

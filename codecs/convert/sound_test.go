@@ -75,7 +75,7 @@ func onset(pcm []float32, rate int) time.Duration {
 }
 
 // rates are those at which sounds are made for each codec.
-var rates = map[media.Codec]int{g711.PCMA: 8000, g711.PCMU: 8000, g722.Name: 16000, opus.Name: 48000, speex.Narrow: 8000, speex.Wide: 16000, g729.Name: 8000}
+var rates = map[media.Codec]int{g711.PCMA: 8000, g711.PCMU: 8000, g722.Name: 16000, l16.Name: l16.SampleRate, opus.Name: 48000, speex.Narrow: 8000, speex.Wide: 16000, g729.Name: 8000}
 
 // source makes the frames of a beep in a codec, the first one at start.
 func source(t testing.TB, c media.Codec, at, start, length time.Duration) []*media.Frame {
@@ -122,13 +122,21 @@ func coded(t testing.TB, c media.Codec, pcm []float32, start time.Duration) []*m
 			}
 		case g722.Name:
 			p = enc722.Encode(nil, resample.ToInt(nil, pcm[i:i+rate/50]))
+		case l16.Name:
+			for _, s := range resample.ToInt(nil, pcm[i:i+rate/50]) {
+				p = binary.BigEndian.AppendUint16(p, uint16(s))
+			}
 		case g711.PCMU:
 			p = g711.EncodePCMU(nil, resample.ToInt(nil, pcm[i:i+rate/50]))
 		case g711.PCMA:
 			p = g711.EncodePCMA(nil, resample.ToInt(nil, pcm[i:i+rate/50]))
 		}
 		pts := start + span(int64(i), rate)
-		frames = append(frames, &media.Frame{PTS: pts, DTS: pts, Duration: 20 * ms, Key: true, Data: [][]byte{p}})
+		f := &media.Frame{PTS: pts, DTS: pts, Duration: 20 * ms, Key: true, Data: [][]byte{p}}
+		if c == l16.Name {
+			f.Params = &media.Params{SampleRate: rate, Channels: 1}
+		}
+		frames = append(frames, f)
 	}
 	return frames
 }

@@ -3,6 +3,7 @@
 package h264
 
 import (
+	"encoding/hex"
 	"time"
 
 	"lineout/codecs"
@@ -76,6 +77,15 @@ func HasParameterSets(data [][]byte) bool {
 		}
 	}
 	return sps && pps
+}
+
+// ProfileLevel is what SDP calls profile-level-id (RFC 6184 section 8.1), in
+// lower case, "" if there is no SPS.
+func ProfileLevel(p *media.Params) string {
+	if p == nil || len(p.Sets) == 0 || nalType(p.Sets[0]) != nalSPS || len(p.Sets[0]) < 4 {
+		return ""
+	}
+	return hex.EncodeToString(p.Sets[0][1:4])
 }
 
 // nalType is 0 for an empty NAL unit.

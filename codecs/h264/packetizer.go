@@ -3,6 +3,8 @@ package h264
 import (
 	"encoding/binary"
 	"errors"
+
+	"lineout/codecs"
 )
 
 const (
@@ -12,9 +14,10 @@ const (
 
 // packetizer implements codecs.Packetizer in mode 1 (RFC 6184 section 6.3).
 type packetizer struct {
-	max int
-	buf []byte
-	out [][]byte
+	max    int
+	single bool // no aggregates
+	buf    []byte
+	out    [][]byte
 }
 
 func newPacketizer(mtu int) *packetizer {
@@ -22,6 +25,15 @@ func newPacketizer(mtu int) *packetizer {
 		mtu = defaultPayload
 	}
 	return &packetizer{max: max(mtu, minPayload)}
+}
+
+// NewSinglePacketizer packs for a receiver that agreed to mode 0 only: no
+// aggregates, and FU-A for nothing but what no packet can hold, which in that
+// mode could not be sent at all. mtu is as for NewPacketizer.
+func NewSinglePacketizer(mtu int) codecs.Packetizer {
+	z := newPacketizer(mtu)
+	z.single = true
+	return z
 }
 
 var errEmpty = errors.New("packing H.264 for RTP: the access unit has no NAL units")
@@ -34,9 +46,11 @@ func (z *packetizer) Packetize(data [][]byte) ([][]byte, error) {
 	z.reserve(data)
 	z.out, z.buf = z.out[:0], z.buf[:0]
 	for i := 0; i < len(data); {
-		if n := z.aggregate(data[i:]); n > 1 {
-			i += n
-			continue
+		if !z.single {
+			if n := z.aggregate(data[i:]); n > 1 {
+				i += n
+				continue
+			}
 		}
 		switch nal := data[i]; {
 		case len(nal) == 0:
