@@ -44,6 +44,9 @@ type Params struct {
 	SampleRate, Channels int
 	// FrameRate is in pictures per second, 0 when unknown.
 	FrameRate float64
+	// Reorder is how many pictures may come before one that is shown earlier
+	// (B-frames), as the codec's header says; 0 also when it does not say.
+	Reorder int
 	// Sets are the codec's out-of-band headers in decoding order: SPS and PPS
 	// for H.264 (without start codes), the AudioSpecificConfig for AAC.
 	Sets [][]byte

@@ -18,6 +18,8 @@ const (
 	maxSetSize = 4096
 	// maxPicture is the largest side in pixels (level 6.2 allows 16888).
 	maxPicture = 16888
+	// maxReorder bounds what an SPS may claim; encoders of calls use 2 at most.
+	maxReorder = 4
 )
 
 // params implements codecs.Codec.Params. Sets are the SPS and then every PPS
@@ -146,7 +148,7 @@ func describe(sps []byte) (*media.Params, bool) {
 	if w <= 0 || h <= 0 || w > maxPicture || h > maxPicture {
 		return nil, false
 	}
-	p := &media.Params{Width: w, Height: h}
+	p := &media.Params{Width: w, Height: h, Reorder: reorder(&s)}
 	if v := s.VUI; v != nil && v.TimingInfo != nil && v.TimingInfo.NumUnitsInTick > 0 && v.TimingInfo.TimeScale > 0 {
 		// A rate no camera has is a sender's placeholder.
 		if fps := s.FPS(); fps >= 1 && fps <= 300 {
@@ -154,6 +156,15 @@ func describe(sps []byte) (*media.Params, bool) {
 		}
 	}
 	return p, true
+}
+
+// reorder is max_num_reorder_frames (H.264 section E.2.1), if the SPS has it and
+// pictures are not shown as they come in any case (section 8.2.1.3).
+func reorder(s *mch264.SPS) int {
+	if s.PicOrderCntType == 2 || s.VUI == nil || s.VUI.BitstreamRestriction == nil {
+		return 0
+	}
+	return int(min(s.VUI.BitstreamRestriction.MaxNumReorderFrames, maxReorder))
 }
 
 // Fmtp holds what an SDP format line says about H.264 (RFC 6184 section 8.1).

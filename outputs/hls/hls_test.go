@@ -1,6 +1,7 @@
 package hls
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -352,6 +354,95 @@ func TestShortLastSegmentIsKept(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Times that miss a segment's length by less than a tick are cut as the muxer
+// cuts them, else the last segment would not be closed.
+func TestLastSegmentByTicks(t *testing.T) {
+	b := newBench(t, nil)
+	url := serve(t, b)
+	c := clip.New(t)
+	p, s := b.direct("x")
+	open(t, s, c)
+	pictures := 0
+	require.NoError(t, c.Frames(0, 7*time.Second, func(f *media.Frame) error {
+		g := *f
+		if g.Track.Kind == media.Video {
+			pictures++
+			if g.DTS > time.Second {
+				g.PTS, g.DTS = g.PTS-4*time.Microsecond, g.DTS-4*time.Microsecond
+			}
+		}
+		return s.Write(context.Background(), &g)
+	}))
+	require.NoError(t, s.Close(context.Background()))
+	p.end()
+	require.Len(t, play(t, url+"/x/x.m3u8")["video"], pictures)
+}
+
+// Pictures that are not shown in the order they come keep their times, to the last.
+func TestReorderedPictures(t *testing.T) {
+	aus := reordered(t)
+	require.Len(t, aus, 175)
+	for _, variant := range []string{"fmp4", "mpegts", "lowLatency"} {
+		t.Run(variant, func(t *testing.T) {
+			b := newBench(t, func(c *Config) { c.Variant = variant })
+			url := serve(t, b)
+			p, s := b.direct("x")
+			tr := &media.Track{ID: "v", Kind: media.Video, Codec: h264.Name, ClockRate: h264.ClockRate}
+			tr.SetParams(h264.Codec.Params(nil, aus[0].nals))
+			require.Equal(t, 1, tr.Params().Reorder)
+			require.NoError(t, s.Open(context.Background(), []*media.Track{tr}))
+			for i, au := range aus {
+				require.NoError(t, s.Write(context.Background(), &media.Frame{Track: tr, Params: tr.Params(), Key: au.key, Data: au.nals,
+					DTS: time.Duration(i) * 40 * time.Millisecond, PTS: time.Duration(au.shown*1e9) + 40*time.Millisecond}))
+			}
+			require.NoError(t, s.Close(context.Background()))
+			p.end()
+			got := play(t, url+"/x/x.m3u8")["video"]
+			require.Len(t, got, 175)
+			slices.Sort(got)
+			for i := 1; i < len(got); i++ {
+				require.InDelta(t, 0.04, got[i]-got[i-1], 0.001, "picture %d", i)
+			}
+		})
+	}
+}
+
+type accessUnit struct {
+	nals  [][]byte
+	key   bool
+	shown float64 // seconds
+}
+
+// reordered are 175 pictures of x264 with B-frames, 25 per second, one slice in each.
+func reordered(t *testing.T) (aus []accessUnit) {
+	t.Helper()
+	mp4, raw := t.TempDir()+"/b.mp4", t.TempDir()+"/b.h264"
+	out, err := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=s=320x180:r=25:d=7", "-pix_fmt", "yuv420p",
+		"-c:v", "libx264", "-profile:v", "main", "-g", "25", "-bf", "2", "-b_strategy", "0", "-b-pyramid", "none", "-sc_threshold", "0", mp4).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	out, err = exec.Command("ffmpeg", "-v", "error", "-i", mp4, "-c", "copy", raw).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	b, err := os.ReadFile(raw)
+	require.NoError(t, err)
+	var cur accessUnit
+	for _, n := range bytes.Split(b, []byte{0, 0, 1})[1:] {
+		n = bytes.TrimRight(n, "\x00") // of the next start code
+		cur.nals = append(cur.nals, n)
+		if typ := n[0] & 31; typ == 1 || typ == 5 {
+			cur.key = typ == 5
+			aus = append(aus, cur)
+			cur = accessUnit{}
+		}
+	}
+	out, err = exec.Command("ffprobe", "-v", "error", "-show_entries", "packet=pts_time", "-of", "csv=p=0", mp4).Output()
+	require.NoError(t, err)
+	for i, l := range strings.Fields(string(out)) {
+		_, err := fmt.Sscan(strings.Trim(l, ","), &aus[i].shown)
+		require.NoError(t, err)
+	}
+	return aus
 }
 
 // A phone that is turned again and again begins a generation each time; while

@@ -12,9 +12,10 @@ import (
 // a longer one, such as a held call, the playlist has a discontinuity.
 func (s *sink) maxHole() time.Duration { return max(5*time.Second, 3*s.p.o.cfg.SegmentDuration) }
 
-// cuts says whether the muxer will end the segment before this key frame.
-func (s *sink) cuts(f *media.Frame) bool {
-	return f.Key && s.segment >= 0 && f.PTS-s.segment >= s.p.o.cfg.SegmentDuration
+// cuts says whether the muxer will end the segment before a key frame that is
+// decoded at a time.
+func (s *sink) cuts(at time.Duration) bool {
+	return s.segment >= 0 && at-s.segment >= s.p.o.cfg.SegmentDuration
 }
 
 // hasSound says that the open segment has sound. One without would be an audio

@@ -3,6 +3,7 @@ package hls
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/bluenviron/gohlslib/v2"
 	"github.com/bluenviron/gohlslib/v2/pkg/codecs"
+	mch264 "github.com/bluenviron/mediacommon/v2/pkg/codecs/h264"
 	"github.com/bluenviron/mediacommon/v2/pkg/codecs/mpeg4audio"
 
 	"lineout/codecs/aac"
@@ -33,8 +35,10 @@ type sink struct {
 	// What is needed to close a segment early: where it began, the newest
 	// frame's time and length, and a picture to begin another one with.
 	segment, newest, step time.Duration
-	sound                 time.Duration // time of the newest audio, -1 if none
-	heard                 time.Duration // where that ends
+	sound                 time.Duration       // time of the newest audio, -1 if none
+	heard                 time.Duration       // where that ends
+	ahead                 time.Duration       // of decoding a picture before it is shown, at most
+	order                 mch264.DTSExtractor // finds what the muxer's own finds
 	key                   [][]byte
 	unit                  [][]byte
 	silent                [][]byte       // an access unit of silence, made when needed
@@ -120,7 +124,9 @@ func (s *sink) begin() error {
 	}
 	g.video, g.audio = video, audio
 	s.gen, s.lame, s.key, s.unit, s.segment, s.sound = g, false, nil, nil, -1, -1
-	s.pictures, s.early = 0, nil
+	s.pictures, s.early, s.ahead = 0, nil, 0
+	s.order = mch264.DTSExtractor{}
+	s.order.Initialize()
 	p.begin(g)
 	return nil
 }
@@ -185,11 +191,6 @@ func (s *sink) writeVideo(f *media.Frame) error {
 			return err
 		}
 	}
-	if s.cuts(f) && !s.hasSound() {
-		if err := s.fillSound(); err != nil {
-			return err
-		}
-	}
 	g := s.gen
 	if g.video == nil || s.lame && !f.Key {
 		return nil
@@ -209,8 +210,15 @@ func (s *sink) writeVideo(f *media.Frame) error {
 	if len(s.au) == 0 {
 		return nil
 	}
-	err := g.mux.WriteH264(g.video, s.epoch.Add(f.PTS), ticks(f.PTS, h264.ClockRate), s.au)
-	if err != nil {
+	pts := ticks(f.PTS, h264.ClockRate)
+	dts, err := s.order.Extract(s.au, pts)
+	at := since(dts, h264.ClockRate)
+	if err == nil && f.Key && s.cuts(at) && !s.hasSound() {
+		if err := s.fillSound(); err != nil {
+			return err
+		}
+	}
+	if err = errors.Join(err, g.mux.WriteH264(g.video, s.epoch.Add(f.PTS), pts, s.au)); err != nil {
 		// A damaged picture, or more lost ones than it can follow.
 		s.lame = true
 		f.Track.AskKeyframe()
@@ -219,7 +227,8 @@ func (s *sink) writeVideo(f *media.Frame) error {
 	if f.Key {
 		s.key = append(s.key[:0], s.au...)
 	}
-	s.follow(f)
+	s.follow(f.PTS, at, f.Key)
+	s.ahead = max(s.ahead, f.PTS-at)
 	if s.pictures++; s.pictures == s.first() {
 		return s.release()
 	}
@@ -283,8 +292,8 @@ func (s *sink) writeAudio(f *media.Frame) error {
 	s.sound = f.PTS
 	if n := len(f.Data); n > 0 {
 		s.unit, s.heard = f.Data[n-1:], f.PTS+time.Duration(n)*aac.FrameSize*time.Second/time.Duration(s.rate)
-		if g.video == nil {
-			s.follow(f)
+		for i := 0; i < n && g.video == nil; i++ {
+			s.follow(f.PTS, since(ticks(f.PTS, s.rate)+int64(i)*aac.FrameSize, s.rate), true)
 		}
 	}
 	return nil
@@ -299,16 +308,17 @@ func (s *sink) Close(context.Context) error {
 	return nil
 }
 
-// follow notes the leading track's progress the way the muxer cuts segments:
-// at a key frame that is at least a segment's length after the last cut.
-func (s *sink) follow(f *media.Frame) {
-	if f.Key && s.segment < 0 || s.cuts(f) {
-		s.segment = f.PTS
+// follow notes the leading track's progress the way the muxer cuts segments: at
+// a key frame whose decoding time is at least a segment's length after the last
+// cut, in whole ticks.
+func (s *sink) follow(pts, at time.Duration, key bool) {
+	if key && (s.segment < 0 || s.cuts(at)) {
+		s.segment = at
 	}
-	if d := f.PTS - s.newest; d > 0 && d < time.Second {
+	if d := pts - s.newest; d > 0 && d < time.Second {
 		s.step = d
 	}
-	s.newest = f.PTS
+	s.newest = max(s.newest, pts)
 }
 
 // finish ends the generation with all it was given. The muxer gives a segment
@@ -316,7 +326,13 @@ func (s *sink) follow(f *media.Frame) {
 // makes it begin and that nobody will ever be given.
 func (s *sink) finish() {
 	g := s.gen
-	at := max(s.newest+s.step, s.segment+s.p.o.cfg.SegmentDuration)
+	// Where pictures are reordered, the muxer takes a picture to be decoded at a
+	// fraction of the way from the one before to its time of showing.
+	rest := max(s.step, s.segment+s.p.o.cfg.SegmentDuration+time.Millisecond-s.newest+s.ahead)
+	if s.ahead > 0 {
+		rest *= 1 + (s.ahead+s.step-1)/max(s.step, 1)
+	}
+	at := s.newest + rest
 	var err error
 	switch {
 	case g.video != nil && s.key != nil:
@@ -359,4 +375,9 @@ func (s *sink) endSound() error {
 func ticks(d time.Duration, rate int64) int64 {
 	sec, rest := int64(d/time.Second), int64(d%time.Second)
 	return sec*rate + (rest*rate+int64(time.Second)/2)/int64(time.Second)
+}
+
+// since converts from a track's clock as the muxer does, rounding down.
+func since(t, rate int64) time.Duration {
+	return time.Duration(t/rate)*time.Second + time.Duration(t%rate)*time.Second/time.Duration(rate)
 }

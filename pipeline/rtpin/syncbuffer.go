@@ -202,7 +202,7 @@ func (in *Input) hand(t *trackInput, p pending, local time.Duration, emit func(*
 		return
 	}
 	c := t.clock(in)
-	least := time.Duration(0)
+	pts, least := dts+p.ahead, time.Duration(0)
 	if t.hasDTS {
 		least = t.lastDTS + leastStep
 	}
@@ -213,10 +213,10 @@ func (in *Input) hand(t *trackInput, p pending, local time.Duration, emit func(*
 	if t.kind == media.Video && in.sync.jumped {
 		f.Gap, in.sync.jumped = true, false
 	}
-	f.PTS, f.DTS = dts, dts
+	f.PTS, f.DTS = max(pts, dts), dts
 	in.measure(t, f, dts)
 	if !f.Filler {
-		f.NTP = in.ntp(t, p.media, local)
+		f.NTP = in.ntp(t, p.media+p.ahead, local)
 	}
 	t.lastMedia = p.media
 	t.lastDTS, t.lastEnd, t.hasDTS, t.filler, c.out = dts, dts+f.Duration, true, f.Filler, c.out || !f.Filler

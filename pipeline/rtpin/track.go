@@ -25,7 +25,8 @@ const (
 // decided when it is handed on.
 type pending struct {
 	f     *media.Frame
-	media time.Duration // media time; for filler the timeline itself
+	media time.Duration // media time of decoding; for filler the timeline itself
+	ahead time.Duration // how much later it is shown
 	since time.Duration // local time when it came; the hold limit counts from here
 	size  int
 }
@@ -60,6 +61,7 @@ type trackInput struct {
 	queue frameQueue
 
 	params *media.Params
+	order  reorder // of pictures
 
 	// waitKey: no picture can be decoded before the next key frame.
 	waitKey  bool
@@ -116,6 +118,7 @@ func (t *trackInput) spec(in *Input, s TrackSpec) {
 	t.quiet = false
 	t.depack = t.codec.NewDepacketizer()
 	t.params = nil
+	t.order = reorder{}
 	t.waitKey = t.kind == media.Video
 	t.gap = changed
 	t.lost = changed
@@ -258,7 +261,9 @@ func (t *trackInput) unit(in *Input, u *codecs.AccessUnit, a arrived, local time
 		at = t.prev.at
 		m = t.prev.media + rtpTime(int64(int32(u.Timestamp-t.prev.p.Timestamp)), t.track.ClockRate)
 	}
-	t.reached = max(t.reached, m)
+	if t.order.depth == 0 {
+		t.reached = max(t.reached, m)
+	}
 	if u.Damaged || len(u.Data) == 0 {
 		t.stats.Damaged++
 		t.gap = true
@@ -300,13 +305,20 @@ func (t *trackInput) frame(in *Input, u *codecs.AccessUnit, at, m time.Duration,
 		t.quiet = false
 	}
 	f.Gap = t.gap && t.hasFrame
+	dts := m
+	if t.kind == media.Video {
+		if f.Gap || !t.order.begun {
+			t.order.reset(t.params)
+		}
+		dts = t.order.place(m, t.params)
+	}
 	t.gap, t.hasFrame = false, true
 	t.end = m + f.Duration
-	t.reached = max(t.reached, t.end)
+	t.reached = max(t.reached, dts+f.Duration)
 	if t.kind == media.Audio && in.gen.delay > 0 {
 		in.realSound(t, m, local)
 	}
-	t.queue.push(pending{f: f, media: m, since: at, size: f.Size()})
+	t.queue.push(pending{f: f, media: dts, ahead: m - dts, since: at, size: f.Size()})
 }
 
 func (t *trackInput) newFrame() *media.Frame {
