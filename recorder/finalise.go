@@ -113,7 +113,9 @@ func (t *table) movie(tick uint64) uint64 {
 // describe fills the track's boxes but for chunk offsets, and returns where it
 // ends in the movie. first is the movie tick everything is shifted to.
 func (t *table) describe(first uint64) (uint64, error) {
-	from, length := t.movie(t.start)-first, t.movie(t.end()-t.start)
+	// Decoding begins before anything is shown where pictures are reordered.
+	lead := uint64(max(t.offsets[0].v, 0))
+	from, length := t.movie(t.start+lead)-first, t.movie(t.end()-t.start)
 	mdhd, tkhd := t.trak.Mdia.Mdhd, t.trak.Tkhd
 	mdhd.Duration, tkhd.Duration = t.end()-t.start, from+length
 	if mdhd.Duration > 1<<32-1 {
@@ -126,7 +128,7 @@ func (t *table) describe(first uint64) (uint64, error) {
 	if from > 0 {
 		elst.Entries = append(elst.Entries, mp4.ElstEntry{SegmentDuration: from, MediaTime: -1, MediaRateInteger: 1})
 	}
-	elst.Entries = append(elst.Entries, mp4.ElstEntry{SegmentDuration: length, MediaTime: 0, MediaRateInteger: 1})
+	elst.Entries = append(elst.Entries, mp4.ElstEntry{SegmentDuration: length, MediaTime: int64(lead), MediaRateInteger: 1})
 	if from+length > 1<<32-1 {
 		elst.Version = 1
 	}
