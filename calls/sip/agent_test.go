@@ -147,6 +147,14 @@ func TestWireBounds(t *testing.T) {
 			taken++
 		}
 	}
+	if taken != sourceBurst {
+		t.Errorf("%d taken of one stranger", taken)
+	}
+	for i := range 1000 {
+		if w.admit([]byte("OPTIONS"), netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 5060), t0) {
+			taken++
+		}
+	}
 	if taken != strangerBurst || !w.admit([]byte("OPTIONS"), friend, t0) || !w.admit([]byte("OPTIONS"), thief, t0.Add(time.Second)) {
 		t.Errorf("%d taken", taken)
 	}

@@ -19,7 +19,10 @@ const (
 	// Messages from hosts we have no business with, per second and at once.
 	strangerRate  = 100
 	strangerBurst = 200
-	maxHeaders    = 256
+	// The same from one of them.
+	sourceRate  = 20
+	sourceBurst = 100
+	maxHeaders  = 256
 )
 
 // wire is the SIP socket as sipgo sees it. It bounds what strangers may cost:
@@ -41,10 +44,11 @@ type wire struct {
 	sources map[netip.AddrPort]struct{}
 	tokens  float64
 	filled  time.Time
+	each    *buckets // of one stranger
 }
 
 func newWire(c *net.UDPConn, known func(netip.Addr) bool, log *slog.Logger) *wire {
-	w := &wire{UDPConn: c, log: log, known: known, sources: map[netip.AddrPort]struct{}{}, tokens: strangerBurst}
+	w := &wire{UDPConn: c, log: log, known: known, sources: map[netip.AddrPort]struct{}{}, tokens: strangerBurst, each: newBuckets(sourceRate, sourceBurst)}
 	w.limit.Store(maxSources)
 	w.table.Lock() // until the first read
 	return w
@@ -90,6 +94,9 @@ func (w *wire) admit(b []byte, src netip.AddrPort, now time.Time) bool {
 	}
 	if w.known(src.Addr()) {
 		return true
+	}
+	if !w.each.allow(src.Addr(), now) {
+		return false
 	}
 	w.tokens = min(strangerBurst, w.tokens+now.Sub(w.filled).Seconds()*strangerRate)
 	w.filled = now

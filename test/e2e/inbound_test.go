@@ -95,3 +95,44 @@ func TestRouteRejects(t *testing.T) {
 		}
 	}
 }
+
+// TestAccountIsCalled: the server is registered as 10006 and 10005 calls it
+// through the proxy; the REST API takes the call under a name of its own.
+func TestAccountIsCalled(t *testing.T) {
+	reg := peers.StartRegistrar(t, peers.RegistrarConfig{})
+	srv := peers.StartLineout(t, map[string]string{
+		"sip_accounts": fmt.Sprintf("login=10006 password=pw10006 domain=127.0.0.1 proxy=127.0.0.1 port=%d", reg.Port),
+		"sip_routes":   "account=10006 answer=ask", "stream_record_policy_template": "{streamName}"})
+	peers.Eventually(t, "the registration", 10*time.Second, func() bool { return reg.Registered("10006") })
+	phone := peers.StartSoftphone(t, peers.SoftphoneConfig{User: "10005", Registrar: reg})
+	phone.Dial(t, fmt.Sprintf("sip:10006@127.0.0.1:%d", reg.Port))
+	phone.WaitEvent(t, "CALL_RINGING")
+	call := comesIn(t, srv, "RING")
+	var accounts []struct {
+		SIPLogin, Status string
+		Standing         bool
+		Calls            int
+	}
+	srv.Must(t, "/rest-api/registration/find_all", map[string]any{}, &accounts)
+	if len(accounts) != 1 || accounts[0].SIPLogin != "10006" || accounts[0].Status != "REGISTERED" || !accounts[0].Standing || accounts[0].Calls != 1 {
+		t.Errorf("accounts: %+v", accounts)
+	}
+	begin := time.Now()
+	srv.Must(t, "/rest-api/call/answer", map[string]string{"callId": call.CallID, "toStream": "taken", "record": "true"}, nil)
+	phone.WaitEvent(t, "CALL_ESTABLISHED")
+	if status, text := srv.Post(t, "/rest-api/call/reject", map[string]string{"callId": call.CallID}, nil); status != 409 {
+		t.Errorf("rejecting an answered call: %d %s", status, text)
+	}
+	recordedCall(t, srv, phone, "taken", begin, true)
+
+	// What rings when the server stops is told to try elsewhere, and the binding goes.
+	phone.Dial(t, fmt.Sprintf("sip:10006@127.0.0.1:%d", reg.Port))
+	comesIn(t, srv, "RING")
+	srv.Stop()
+	if e := phone.WaitEvent(t, "CALL_CLOSED"); len(e.Param) < 3 || e.Param[:3] != "500" { // our 503, which a proxy must not pass on (RFC 3261 section 16.7)
+		t.Errorf("at the stop the phone heard %q", e.Param)
+	}
+	if reg.Registered("10006") {
+		t.Error("still registered after the stop")
+	}
+}
