@@ -197,6 +197,8 @@ func TestUASBasics(t *testing.T) {
 			}
 			u.ack("")
 		}
+		k.mu.Lock()
+		defer k.mu.Unlock()
 		if len(k.told) != 0 {
 			t.Errorf("told of %+v", k.told)
 		}
