@@ -59,7 +59,6 @@ var variants = []matrixCall{
 	{peers.FFmpeg, peers.PCMU, peers.H264Main},
 	{peers.FFmpeg, peers.PCMA, peers.H264High},
 	{peers.FFmpeg, peers.PCMU, peers.VP8Layers},
-	{peers.FFmpeg, peers.PCMA, peers.H264B},
 }
 
 // TestPictureVariants is [TestMatrix] for ways of packing and coding pictures.

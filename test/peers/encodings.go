@@ -20,7 +20,6 @@ const (
 	H264Single = "H264/mode0" // packetization mode 0: slices that fit into packets, neither cut nor gathered
 	H264Gather = "H264/stap"  // all that fits into a packet is gathered (STAP-A), the rest cut (FU-A)
 	H264Main   = "H264/main"
-	H264B      = "H264/b" // main profile with B-frames: pictures are not shown in the order they come
 	H264High   = "H264/high"
 	VP8Layers  = "VP8/layers" // three temporal layers
 )
@@ -76,7 +75,6 @@ var encodings = map[program]struct {
 	{GStreamer, H264Single}: {h264Mode0, x264 + " option-string=slice-max-size=1100 ! video/x-h264,profile=constrained-baseline ! rtph264pay mtu=1200 config-interval=-1 aggregate-mode=none"},
 	{GStreamer, H264Gather}: {h264Mode1, x264 + " ! video/x-h264,profile=constrained-baseline ! rtph264pay mtu=1200 config-interval=-1 aggregate-mode=max-stap"},
 	{FFmpeg, H264Main}:      {h264Main, "-c:v libx264 -profile:v main -pix_fmt yuv420p -preset veryfast -tune zerolatency -g 25 -b:v 400k -threads 1"},
-	{FFmpeg, H264B}:         {h264Main, "-c:v libx264 -profile:v main -pix_fmt yuv420p -preset veryfast -bf 2 -b_strategy 0 -rc-lookahead 0 -g 25 -b:v 400k -threads 1"},
 	{FFmpeg, H264High}:      {h264High, "-c:v libx264 -profile:v high -pix_fmt yuv420p -preset veryfast -tune zerolatency -g 25 -b:v 400k -threads 1"},
 	{FFmpeg, VP8Layers}: {vp8Track, "-c:v libvpx -b:v 400k -g 25 -deadline realtime -cpu-used 8 -lag-in-frames 0 -auto-alt-ref 0 -error-resilient 1 -threads 1" +
 		" -ts-parameters ts_number_layers=3:ts_target_bitrate=200,300,400:ts_rate_decimator=4,2,1:ts_periodicity=4:ts_layer_id=0,2,1,2:ts_layering_mode=3"},
