@@ -112,7 +112,7 @@ func (c *call) start() error {
 	}
 	l, err := c.m.d.Dialer.Dial(c.ctx, leg.Request{CallID: r.CallID, Callee: r.Callee, Caller: r.Caller,
 		DisplayName: r.VisibleName, Login: r.SIPLogin, AuthName: r.SIPAuthName, Password: r.SIPPassword,
-		Domain: r.SIPDomain, Proxy: r.SIPProxy, Port: r.SIPPort, Register: r.Register,
+		Domain: r.SIPDomain, Proxy: r.SIPProxy, Port: r.SIPPort, Transport: r.SIPTransport, SRTP: r.SIPSRTP, Register: r.Register,
 		SendAudio: r.HasAudio, SendVideo: r.HasVideo, ToRTMP: r.RTMPURL != ""})
 	if err != nil {
 		c.log.Warn("call could not be started", "callee", r.Callee, "err", err)

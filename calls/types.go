@@ -21,7 +21,10 @@ type Request struct {
 	SIPLogin, SIPAuthName, SIPPassword string
 	SIPDomain, SIPProxy                string
 	SIPPort                            int
-	Register                           bool
+	// SIPTransport is udp, tcp or tls, SIPSRTP off, secure, optional or
+	// required; when empty, the server's address or the settings say.
+	SIPTransport, SIPSRTP string
+	Register              bool
 
 	AppKey string
 	Custom map[string]any

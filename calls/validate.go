@@ -27,6 +27,7 @@ func (r *Request) validate() error {
 		{"callId", r.CallID}, {"callee", r.Callee}, {"caller", r.Caller}, {"visibleName", r.VisibleName},
 		{"sipLogin", r.SIPLogin}, {"sipAuthenticationName", r.SIPAuthName}, {"sipPassword", r.SIPPassword},
 		{"sipDomain", r.SIPDomain}, {"sipOutboundProxy", r.SIPProxy}, {"appKey", r.AppKey},
+		{"sipTransport", r.SIPTransport}, {"sipSrtp", r.SIPSRTP},
 		{"toStream", r.ToStream}, {"rtmpUrl", r.RTMPURL}, {"rtmpStream", r.RTMPStream},
 	} {
 		if len(f.value) > maxText || !utf8.ValidString(f.value) || strings.ContainsFunc(f.value, control) {

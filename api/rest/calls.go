@@ -73,6 +73,8 @@ type sipAccount struct {
 	SIPDomain   loose.String `json:"sipDomain"`
 	SIPProxy    loose.String `json:"sipOutboundProxy"`
 	SIPPort     loose.Int    `json:"sipPort"`
+	Transport   loose.String `json:"sipTransport"` // ours
+	SRTP        loose.String `json:"sipSrtp"`      // ours
 	AppKey      loose.String `json:"appKey"`
 	Register    loose.Bool   `json:"sipRegisterRequired"`
 }
@@ -109,6 +111,7 @@ func (a *API) callStartup(ctx context.Context, decode func(any) error) (any, err
 		HasAudio: q.HasAudio.Or(false), HasVideo: q.HasVideo.Or(false),
 		SIPLogin: string(acc.SIPLogin), SIPAuthName: string(acc.SIPAuthName), SIPPassword: string(acc.SIPPassword),
 		SIPDomain: string(acc.SIPDomain), SIPProxy: string(acc.SIPProxy), SIPPort: port(acc.SIPPort),
+		SIPTransport: string(acc.Transport), SIPSRTP: string(acc.SRTP),
 		AppKey: string(acc.AppKey), Register: acc.Register.Or(true), Custom: q.Custom,
 	})
 }

@@ -246,6 +246,10 @@ type Request struct {
 	// Domain is that of From and To; Proxy and Port say where requests go.
 	Domain, Proxy string
 	Port          int
+	// Transport is udp, tcp or tls; when empty, Proxy or Domain or the settings say.
+	Transport string
+	// SRTP is off, secure, optional or required; when empty, the settings say.
+	SRTP string
 	// Register asks for a REGISTER before the INVITE (S2-12).
 	Register bool
 	// SendAudio and SendVideo make a section sendrecv instead of recvonly (S2-24, S2-25).

@@ -1,13 +1,12 @@
 package sip
 
 import (
-	"context"
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
 	"strings"
-	"time"
 
 	sipmsg "github.com/emiago/sipgo/sip"
 
@@ -15,11 +14,9 @@ import (
 	"lineout/calls/leg"
 )
 
-const (
-	defaultPort    = 5060
-	maxName        = 240 // longest user, host, Call-ID or display name taken from a request; leaves room for a cname of 255
-	resolveTimeout = 5 * time.Second
-)
+// maxName is the longest user, host, Call-ID or display name taken from a
+// request; it leaves room for a cname of 255.
+const maxName = 240
 
 // party is a leg.Request made safe for the wire: every part has been checked
 // against the characters RFC 3261 section 25.1 allows, or escaped.
@@ -31,10 +28,12 @@ type party struct {
 	login  string // user part of the address of record
 	pass   string
 	domain string
-	host   string // next hop
-	port   int    // 0 = SRV, then 5060
+	server sipServer // next hop; its transport is set
 	// proxied says that the next hop is an outbound proxy, for any callee.
 	proxied bool
+	// flexible says that nobody named the transport.
+	flexible bool
+	srtp     srtpMode
 }
 
 // newParty checks a request. Errors carry fault.BadRequest, or fault.Internal
@@ -74,6 +73,12 @@ func newParty(r leg.Request, c *Config) (*party, error) {
 	if p.target, err = calleeURI(r.Callee, p.domain); err != nil {
 		return nil, fault.New(fault.BadRequest, "callee: %w", err)
 	}
+	if p.target.Scheme == "sips" && p.server.transport != overTLS {
+		if !p.flexible {
+			return nil, fault.New(fault.BadRequest, "callee: a sips: address is called over TLS, and the SIP transport is %s", p.server.transport)
+		}
+		p.server.transport, p.flexible = overTLS, false
+	}
 	return p, nil
 }
 
@@ -95,23 +100,46 @@ func (p *party) route(r leg.Request, c *Config) error {
 	if domain == "" {
 		return fault.New(fault.BadRequest, "the call names no SIP domain; give sipDomain, or set domain or outbound_proxy")
 	}
-	host, domainPort, err := splitHost(domain)
+	at, err := parseServer(domain)
 	if err != nil {
 		return fault.New(fault.BadRequest, "SIP domain: %w", err)
 	}
-	p.domain, p.host = host, host
+	p.domain, p.server = at.host, at
 	if proxy != "" {
 		p.proxied = true
-		if p.host, domainPort, err = splitHost(proxy); err != nil {
+		if p.server, err = parseServer(proxy); err != nil {
 			return fault.New(fault.BadRequest, "SIP outbound proxy: %w", err)
 		}
 	}
 	if port < 0 || port > 65535 {
 		return fault.New(fault.BadRequest, "SIP port: %d is not between 0 and 65535", port)
 	}
-	if p.port = port; port == 0 {
-		p.port = domainPort
+	if port != 0 {
+		p.server.port = port
 	}
+	return p.chooseTransport(r, c)
+}
+
+// chooseTransport takes the transport of the request, of the server's address,
+// or of the settings, in this order. None is ever replaced by a less secure one.
+func (p *party) chooseTransport(r leg.Request, c *Config) error {
+	asked, err := parseTransport(r.Transport)
+	if err != nil {
+		return fault.New(fault.BadRequest, "SIP transport: %w", err)
+	}
+	if asked != "" && p.server.transport != "" && asked != p.server.transport {
+		return fault.New(fault.BadRequest, "the SIP transport is %s, but the server's address says %s", asked, p.server.transport)
+	}
+	mode, err := parseSRTP(r.SRTP)
+	if err != nil {
+		return fault.New(fault.BadRequest, "SIP media encryption: %w", err)
+	}
+	if p.srtp = mode; mode == "" {
+		p.srtp, _ = parseSRTP(c.SRTP)
+	}
+	usual, _ := parseTransport(c.Transport) // Validate has read it
+	p.flexible = asked == "" && p.server.transport == "" && (usual == "" || usual == overUDP)
+	p.server.transport = cmp.Or(asked, p.server.transport, usual, overUDP)
 	return nil
 }
 
@@ -133,11 +161,11 @@ func calleeURI(callee, domain string) (sipmsg.Uri, error) {
 	if callee == "" || len(callee) > maxName {
 		return sipmsg.Uri{}, fmt.Errorf("want 1 to %d characters, got %d", maxName, len(callee))
 	}
-	rest := callee
+	kind, rest := "sip", callee
 	if scheme, after, ok := strings.Cut(callee, ":"); ok && !strings.Contains(scheme, "@") {
 		switch strings.ToLower(scheme) {
-		case "sip":
-			rest = after
+		case "sip", "sips":
+			kind, rest = strings.ToLower(scheme), after
 		case "tel":
 			rest, _, _ = strings.Cut(after, ";")
 		default:
@@ -161,7 +189,7 @@ func calleeURI(callee, domain string) (sipmsg.Uri, error) {
 	if err != nil {
 		return sipmsg.Uri{}, err
 	}
-	return sipmsg.Uri{Scheme: "sip", User: user, Host: host, Port: port, UriParams: params}, nil
+	return sipmsg.Uri{Scheme: kind, User: user, Host: host, Port: port, UriParams: params}, nil
 }
 
 func uriParams(s string) (sipmsg.HeaderParams, error) {
@@ -271,39 +299,6 @@ func alnum(c byte) bool {
 
 func hex(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
-}
-
-// resolve finds where a host is reached: literal address, SRV of _sip._udp when
-// no port is known (RFC 3263 section 4.2), else A and AAAA records.
-func resolve(ctx context.Context, host string, port int) (netip.AddrPort, error) {
-	if a, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
-		if port == 0 {
-			port = defaultPort
-		}
-		return netip.AddrPortFrom(a.Unmap(), uint16(port)), nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
-	defer cancel()
-	if port == 0 {
-		if _, srv, err := net.DefaultResolver.LookupSRV(ctx, "sip", "udp", host); err == nil && len(srv) > 0 {
-			host, port = strings.TrimSuffix(srv[0].Target, "."), int(srv[0].Port)
-		} else {
-			port = defaultPort
-		}
-	}
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("cannot find the address of %s: %w", host, err)
-	}
-	for _, a := range addrs { // IPv4 first: that is what SIP peers speak
-		if a.Unmap().Is4() {
-			return netip.AddrPortFrom(a.Unmap(), uint16(port)), nil
-		}
-	}
-	if len(addrs) == 0 {
-		return netip.AddrPort{}, fmt.Errorf("%s has no address", host)
-	}
-	return netip.AddrPortFrom(addrs[0].Unmap(), uint16(port)), nil
 }
 
 // sourceFor is the local address the kernel would send from; no packet is sent.

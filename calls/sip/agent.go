@@ -1,5 +1,5 @@
 // Package sip is the SIP side of a server: a user agent that calls out over
-// UDP (RFC 3261), registers accounts when asked, and gives each call as a
+// UDP, TCP or TLS (RFC 3261), registers accounts when asked, and gives each call as a
 // leg.Leg with its RTP and RTCP as a leg.Media. Calls to us are taken from
 // trunks and for accounts that the settings name.
 package sip
@@ -7,6 +7,7 @@ package sip
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,7 +30,7 @@ import (
 // un-REGISTER to be answered.
 const stopTime = 3 * time.Second
 
-// Agent is one SIP user agent with one signalling port. It implements
+// Agent is one SIP user agent with one signalling port, and another for TLS. It implements
 // leg.Dialer. New, then Listen, then Run; Dial works while Run runs.
 type Agent struct {
 	cfg      Config
@@ -41,6 +42,7 @@ type Agent struct {
 	toStream []wireFormat // formats offered for streams
 	toRTMP   []wireFormat // formats offered for calls that go to RTMP
 	local    netip.Addr
+	dns      names
 	ports    *portPool
 	phones   *keyMemory
 	reinvite time.Duration // reinviteTime, but in tests
@@ -51,10 +53,13 @@ type Agent struct {
 	strangers *buckets
 	examiner  *examiner
 
-	trace *trace.Recorder
-	wire  *wire
-	tpl   *sipmsg.TransportLayer
-	txl   *sipmsg.TransactionLayer
+	trace     *trace.Recorder
+	wire      *wire
+	streams   *streams
+	tcp, tls  net.Listener // nil without
+	tlsServer *tls.Config
+	tpl       *sipmsg.TransportLayer
+	txl       *sipmsg.TransactionLayer
 
 	mu       sync.Mutex
 	running  context.Context // life of dialogs; nil unless Run runs and takes calls
@@ -74,7 +79,7 @@ func New(cfg Config, table *codecs.Table, log *slog.Logger) (*Agent, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, log: log, table: table, name: product(cfg.UserAgent),
+	a := &Agent{cfg: cfg, log: log, dns: net.DefaultResolver, table: table, name: product(cfg.UserAgent),
 		phones: newKeyMemory(), reinvite: reinviteTime, declined: rate.NewLimiter(rate.Every(time.Minute), 5),
 		local: netip.IPv4Unspecified(), dialogs: map[string]*dialog{}, regs: map[account]*registration{}, peers: map[netip.Addr]int{},
 		incoming: map[netip.Addr]int{}, ackTime: timerH, strangers: newBuckets(strangerCalls, strangerCallBurst)}
@@ -99,46 +104,6 @@ func New(cfg Config, table *codecs.Table, log *slog.Logger) (*Agent, error) {
 
 // Trace has messages and packets recorded. It comes before Listen.
 func (a *Agent) Trace(r *trace.Recorder) { a.trace = r }
-
-// Listen binds the SIP port: the first free one of the range. Run uses and
-// closes it.
-func (a *Agent) Listen() error {
-	network := "udp4"
-	if a.local.Is6() {
-		network = "udp6"
-	}
-	var last error
-	for port := a.cfg.PortFrom; port <= a.cfg.PortTo; port++ {
-		c, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(a.local, uint16(port))))
-		if err != nil {
-			last = err
-			continue
-		}
-		a.start(c)
-		return nil
-	}
-	return fmt.Errorf("cannot bind a SIP port between port_from %d and port_to %d on ip_local %v: %w", a.cfg.PortFrom, a.cfg.PortTo, a.local, last)
-}
-
-// start builds sipgo's layers on a socket. Its own logger is silenced: it logs
-// whole messages and a line per malformed datagram.
-func (a *Agent) start(c *net.UDPConn) {
-	raiseDatagramLimit()
-	quiet := slog.New(slog.DiscardHandler)
-	a.wire = newWire(c, a.isPeer, a.log)
-	a.wire.rec = a.trace
-	a.tpl = sipmsg.NewTransportLayer(net.DefaultResolver, sipmsg.NewParser(), nil, sipmsg.WithTransportLayerLogger(quiet))
-	a.txl = sipmsg.NewTransactionLayer(a.tpl, sipmsg.WithTransactionLayerLogger(quiet),
-		sipmsg.WithTransactionLayerUnhandledResponseHandler(a.stray))
-	a.txl.OnRequest(a.handle)
-}
-
-var raiseOnce sync.Once
-
-// raiseDatagramLimit lifts sipgo's limit of 1300 bytes per datagram, which is a
-// variable of its package: an INVITE with credentials and two media sections
-// is larger, and over UDP fragments are better than no call.
-func raiseDatagramLimit() { raiseOnce.Do(func() { sipmsg.UDPMTUSize = 65000 }) }
 
 // Port is the bound SIP port, 0 before Listen.
 func (a *Agent) Port() int {
@@ -165,7 +130,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	stop := make(chan struct{})
 	go func() { served <- a.serve(stop) }()
-	a.log.Info("SIP listens", "address", a.wire.LocalAddr().String())
+	streamed := a.serveStreams(stop)
+	a.log.Info("SIP listens", "address", a.wire.LocalAddr().String(), "tcp", a.tcp != nil, "tls_port", portOf(a.tls))
 	var err error
 	select {
 	case <-ctx.Done():
@@ -189,6 +155,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	close(stop)
 	a.wire.Close()
 	<-served
+	a.closeListeners()
+	a.streams.close()
+	streamed.Wait()
 	a.txl.Close()
 	a.tpl.Close()
 	return err
@@ -270,7 +239,7 @@ func (a *Agent) isPeer(ip netip.Addr) bool {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.peers[ip] > 0 || slices.ContainsFunc(a.accounts, func(s *standing) bool { return s.key.server.Addr() == ip })
+	return a.peers[ip] > 0 || slices.ContainsFunc(a.accounts, func(s *standing) bool { return s.place().addr.Addr() == ip })
 }
 
 // befriend exempts a host from the limit on strangers; the result undoes it.
@@ -287,48 +256,8 @@ func (a *Agent) befriend(ip netip.Addr) func() {
 	}
 }
 
-// announced is the address peers reach us at, as seen from dest.
-func (a *Agent) announced(dest netip.AddrPort) (string, error) {
-	switch {
-	case a.cfg.IP != "":
-		return bracket(a.cfg.IP), nil
-	case !a.local.IsUnspecified():
-		return bracket(a.local.String()), nil
-	}
-	return sourceFor(dest)
-}
-
-// transact sends a request in a transaction of its own.
-func (a *Agent) transact(req *sipmsg.Request, dest netip.AddrPort) (*sipmsg.ClientTx, error) {
-	a.address(req, dest)
-	a.wire.table.RLock()
-	defer a.wire.table.RUnlock()
-	tx, err := a.txl.Request(context.Background(), req)
-	if err != nil {
-		return nil, fmt.Errorf("cannot send %s to %v: %w", req.Method, dest, err)
-	}
-	return tx, nil
-}
-
-// write sends a request outside of any transaction (ACK).
-func (a *Agent) write(req *sipmsg.Request, dest netip.AddrPort) error {
-	a.address(req, dest)
-	a.wire.table.RLock()
-	defer a.wire.table.RUnlock()
-	return a.tpl.WriteMsg(req)
-}
-
-// address ties a request to our socket and its next hop, both as literal
-// addresses, so that sipgo neither resolves names nor opens sockets.
-func (a *Agent) address(req *sipmsg.Request, dest netip.AddrPort) {
-	la := a.wire.LocalAddr().(*net.UDPAddr)
-	req.Laddr = sipmsg.Addr{IP: la.IP, Port: la.Port}
-	req.SetTransport("UDP")
-	req.SetDestination(dest.String())
-}
-
 // exchange sends a request and waits for its final answer.
-func (a *Agent) exchange(ctx context.Context, req *sipmsg.Request, dest netip.AddrPort) (*sipmsg.Response, error) {
+func (a *Agent) exchange(ctx context.Context, req *sipmsg.Request, dest hop) (*sipmsg.Response, error) {
 	tx, err := a.transact(req, dest)
 	if err != nil {
 		return nil, err

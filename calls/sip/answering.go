@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
-	"strings"
 	"time"
 
 	sipmsg "github.com/emiago/sipgo/sip"
@@ -73,7 +72,7 @@ func (d *dialog) acceptOffer(req *sipmsg.Request) (*sipmsg.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.retarget(req.GetHeader("Contact"), req.Source())
+	d.retarget(req.GetHeader("Contact"), sourceOf(req))
 	res := sipmsg.NewResponseFromRequest(req, 200, "OK", nil)
 	d.mu.Lock()
 	res.AppendHeader(&sipmsg.ContactHeader{Address: d.head.contact})
@@ -98,9 +97,9 @@ func (d *dialog) expectACK(seq uint32, end func()) chan struct{} {
 }
 
 // retarget takes a new Contact of the peer (RFC 3261 section 12.2.2).
-func (d *dialog) retarget(contact sipmsg.Header, source string) {
+func (d *dialog) retarget(contact sipmsg.Header, source hop) {
 	h, ok := contact.(*sipmsg.ContactHeader)
-	if !ok || !strings.EqualFold(h.Address.Scheme, "sip") || checkHost(h.Address.Host) != nil {
+	if !ok || !isSIP(h.Address.Scheme) || checkHost(h.Address.Host) != nil {
 		return
 	}
 	d.mu.Lock()
@@ -113,7 +112,7 @@ func (d *dialog) retarget(contact sipmsg.Header, source string) {
 		return
 	}
 	old := d.target
-	d.target, d.source = uriOf(h.Address), sourceAddr(source)
+	d.target, d.source = uriOf(h.Address), source
 	next, err := d.nextHop(d.life)
 	if err != nil {
 		d.target = old

@@ -30,6 +30,17 @@ type Config struct {
 	OutboundProxy string `setting:"outbound_proxy" doc:"SIP server of calls whose request names none"`
 	OutboundPort  int    `setting:"outbound_port" default:"0" min:"0" max:"65535" doc:"port of the SIP server for calls whose request names none; 0 means 5060"`
 
+	Transport    string        `setting:"sip_transport" default:"udp" doc:"how calls reach their SIP server when the request and its address do not say: udp, tcp or tls"`
+	TCP          bool          `setting:"sip_tcp" default:"true" doc:"take SIP over TCP on the port number that UDP has"`
+	TLS          bool          `setting:"sip_tls" default:"false" doc:"take SIP over TLS on another port of the range; needs sip_tls_cert and sip_tls_key"`
+	TLSCert      string        `setting:"sip_tls_cert" doc:"file with this server's certificate chain (PEM); shown to who connects by TLS, and to servers that ask for one"`
+	TLSKey       string        `setting:"sip_tls_key" doc:"file with the private key of sip_tls_cert (PEM)"`
+	TLSCA        string        `setting:"sip_tls_ca" doc:"file with the certificate authorities (PEM) trusted for SIP over TLS; empty means those of the system"`
+	LargeOverTCP bool          `setting:"sip_large_over_tcp" default:"false" doc:"send an INVITE of more than 1300 bytes by TCP if the server takes it and no transport was named, else by UDP all the same"`
+	SRTP         string        `setting:"sip_srtp" default:"secure" doc:"media encryption with keys in the SDP (RFC 4568): off, secure (offered in calls over TLS), optional (offered in all calls) or required (no call without it)"`
+	Keepalive    time.Duration `setting:"sip_keepalive" default:"30s" unit:"s" doc:"how often connections of TCP and TLS that this server made are pinged; 0 means never"`
+	OptionsPing  time.Duration `setting:"sip_options_interval" default:"0s" unit:"s" doc:"how often a server at which an account is registered is asked for a sign of life by OPTIONS, which keeps a NAT's way open; 0 means never"`
+
 	Codecs               []string `setting:"codecs" default:"alaw,ulaw,opus,g722,g729,speex16,speex,telephone-event,h264,vp8" doc:"codecs in order of preference; g729 and the speex ones are offered if their library is installed, see lineout codecs; cn (comfort noise) may be added"`
 	CodecsExcludeSIP     []string `setting:"codecs_exclude_sip" default:"mpeg4-generic,flv,mpv" doc:"codecs not offered to SIP"`
 	CodecsExcludeSIPRTMP []string `setting:"codecs_exclude_sip_rtmp" default:"opus,g729,g722,mpeg4-generic,vp8,mpv" doc:"codecs not offered to SIP when the call goes to RTMP"`
@@ -80,10 +91,22 @@ func (c *Config) Validate() error {
 	checkRange("media_port", c.MediaPortFrom, c.MediaPortTo, 2)
 	for _, h := range []struct{ name, value string }{{"domain", c.Domain}, {"outbound_proxy", c.OutboundProxy}} {
 		if h.value != "" {
-			if _, _, err := splitHost(h.value); err != nil {
+			if _, err := parseServer(h.value); err != nil {
 				add("%s: %w", h.name, err)
 			}
 		}
+	}
+	if _, err := parseTransport(c.Transport); err != nil {
+		add("sip_transport: %w", err)
+	}
+	if _, err := parseSRTP(c.SRTP); err != nil {
+		add("sip_srtp: %w", err)
+	}
+	if err := c.checkTLS(); err != nil {
+		errs = append(errs, err)
+	}
+	if c.Keepalive < 0 || c.OptionsPing < 0 {
+		add("sip_keepalive and sip_options_interval: want 0 or more, got %v and %v", c.Keepalive, c.OptionsPing)
 	}
 	if c.OutboundPort < 0 || c.OutboundPort > 65535 {
 		add("outbound_port: %d is not a port", c.OutboundPort)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,6 +31,8 @@ type dialog struct {
 	callID string
 	req    leg.Request
 	party  *party
+	creds  *credentials
+	srtp   srtpMode
 	media  *session
 
 	events   chan leg.Event
@@ -53,8 +54,10 @@ type dialog struct {
 	answered  bool
 	head      headers
 	target    sipmsg.Uri // remote target
-	next      netip.AddrPort
-	source    netip.AddrPort // where the 2xx came from
+	foreign   bool       // a redirection led to another server than the account's
+	next      hop
+	home      hop // of the account's server
+	source    hop // where the 2xx came from
 	remoteSeq uint32
 	remoteTag string
 	local     localSession
@@ -76,14 +79,14 @@ type dialog struct {
 	in        *inbound // nil in calls of ours
 
 	// Of run's goroutine only.
-	moved   redirection
-	foreign bool // a redirection led to another server than the account's
-	friends []func()
+	moved     redirection
+	elsewhere bool // another server of the domain may do better
+	friends   []func()
 }
 
 func (a *Agent) newDialog(r leg.Request, p *party) *dialog {
 	d := &dialog{
-		a: a, callID: r.CallID, req: r, party: p,
+		a: a, callID: r.CallID, req: r, party: p, srtp: p.srtp, creds: &credentials{user: p.user, password: p.pass},
 		log:      a.log.With("call", r.CallID),
 		events:   make(chan leg.Event, eventQueue),
 		hang:     make(chan struct{}),
@@ -97,7 +100,6 @@ func (a *Agent) newDialog(r leg.Request, p *party) *dialog {
 	d.head.from = sipmsg.FromHeader{DisplayName: p.name, Address: p.from}
 	d.head.from.Params.Add("tag", sipmsg.GenerateTagN(16))
 	d.head.to = sipmsg.ToHeader{Address: p.target}
-	d.head.cseq = 1
 	d.target = p.target
 	return d
 }
@@ -197,47 +199,66 @@ func (d *dialog) info(ctx context.Context, contentType, body string) error {
 }
 
 // request sends a request within the dialog and waits for its final answer,
-// answering one digest challenge.
+// answering digest challenges.
 func (d *dialog) request(ctx context.Context, method sipmsg.RequestMethod, contentType, body string, extra ...sipmsg.Header) (*sipmsg.Response, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	send := func(challenge *sipmsg.Response) (*sipmsg.Response, error) {
-		req, next, err := d.inDialog(method, contentType, body, challenge, extra...)
+	defer context.AfterFunc(d.life, cancel)() // the end of the call ends its requests
+	login := d.creds.begin()
+	for {
+		req, next, err := d.inDialog(method, contentType, body, extra...)
 		if err != nil {
 			return nil, err
 		}
-		defer context.AfterFunc(d.life, cancel)() // the end of the call ends its requests
-		return d.a.exchange(ctx, req, next)
+		res, err := d.a.exchange(ctx, req, next)
+		if err != nil {
+			return nil, err
+		}
+		if !d.again(login, res, next) {
+			return res, nil
+		}
 	}
-	res, err := send(nil)
-	if err == nil && challenged(res) && d.party.pass != "" {
-		return send(res)
+}
+
+// again says whether a request in the dialog is worth repeating with
+// credentials: only the account's server gets them.
+func (d *dialog) again(login *attempt, res *sipmsg.Response, next hop) bool {
+	d.mu.Lock()
+	trusted := d.trusts(next)
+	d.mu.Unlock()
+	if !trusted {
+		return false
 	}
-	return res, err
+	if res.IsSuccess() {
+		d.creds.accepted(res)
+	}
+	again, err := login.retry(res)
+	if err != nil {
+		d.log.Debug("SIP challenge cannot be answered", "error", err)
+	}
+	return again
 }
 
 // inDialog makes the next request of the dialog and says where it goes.
-func (d *dialog) inDialog(method sipmsg.RequestMethod, contentType, body string, challenge *sipmsg.Response, extra ...sipmsg.Header) (*sipmsg.Request, netip.AddrPort, error) {
+func (d *dialog) inDialog(method sipmsg.RequestMethod, contentType, body string, extra ...sipmsg.Header) (*sipmsg.Request, hop, error) {
 	d.mu.Lock()
 	if !d.answered || d.life.Err() != nil {
 		d.mu.Unlock()
-		return nil, netip.AddrPort{}, errors.New("the call is not established")
+		return nil, hop{}, errors.New("the call is not established")
 	}
 	d.head.cseq++
 	req := d.head.request(method, d.target)
 	if method == sipmsg.INVITE || method == sipmsg.UPDATE {
 		d.timed(req)
 	}
-	next := d.next
+	next, trusted := d.next, d.trusts(d.next)
 	d.mu.Unlock()
 	for _, h := range extra {
 		req.AppendHeader(h)
 	}
 	setBody(req, contentType, body)
-	if challenge != nil {
-		if err := authorize(req, challenge, d.party.user, d.party.pass); err != nil {
-			return nil, next, err
-		}
+	if trusted {
+		d.creds.sign(req)
 	}
 	return req, next, nil
 }

@@ -32,13 +32,14 @@ func TestCalleeURI(t *testing.T) {
 		"bob@other.test":                "sip:bob@other.test",
 		"SIP:bob@other.test:5070;x=1;y": "sip:bob@other.test:5070;x=1;y",
 		"sip:bob@[2001:db8::1]:5062":    "sip:bob@[2001:db8::1]:5062",
+		"SIPS:bob@other.test":           "sips:bob@other.test",
 	} {
 		u, err := calleeURI(in, "d.test")
 		if err != nil || u.String() != want {
 			t.Errorf("%q: %s %v, want %s", in, u.String(), err, want)
 		}
 	}
-	for _, bad := range []string{"", "sips:a@b", "a b", "a@", "@b", "a@b:0", "a@b:x", "sip:a@b?X=y", strings.Repeat("x", 300)} {
+	for _, bad := range []string{"", "http:a@b", "a b", "a@", "@b", "a@b:0", "a@b:x", "sip:a@b?X=y", strings.Repeat("x", 300)} {
 		if u, err := calleeURI(bad, "d.test"); err == nil {
 			t.Errorf("%q became %s", bad, u.String())
 		}
@@ -63,29 +64,9 @@ func TestFallbacks(t *testing.T) {
 	} {
 		c.req.CallID, c.req.Callee = "x", "y"
 		p, err := newParty(c.req, &c.cfg)
-		if err != nil || p.domain != c.domain || p.host != c.host || p.port != c.port {
+		if err != nil || p.domain != c.domain || p.server.host != c.host || p.server.port != c.port {
 			t.Errorf("%+v: %+v %v", c.req, p, err)
 		}
-	}
-}
-
-func TestResolve(t *testing.T) {
-	ctx := context.Background()
-	for in, want := range map[string]string{"192.0.2.1": "192.0.2.1:5060", "[2001:db8::1]": "[2001:db8::1]:5060"} {
-		if at, err := resolve(ctx, in, 0); err != nil || at.String() != want {
-			t.Errorf("%s: %v %v", in, at, err)
-		}
-	}
-	if at, err := resolve(ctx, "localhost", 5070); err != nil || at.String() != "127.0.0.1:5070" {
-		t.Errorf("localhost: %v %v", at, err)
-	}
-	gone, cancel := context.WithCancel(ctx)
-	cancel()
-	if _, err := resolve(gone, "name.invalid", 5070); err == nil || !strings.Contains(err.Error(), "name.invalid") {
-		t.Errorf("error %v", err)
-	}
-	if s, err := sourceFor(netip.MustParseAddrPort("127.0.0.1:5060")); err != nil || s != "127.0.0.1" {
-		t.Errorf("source %s %v", s, err)
 	}
 }
 
@@ -133,7 +114,7 @@ func TestRoutes(t *testing.T) {
 			if err != nil || !slices.Equal(routes, c.routes) || target.String() != c.target {
 				t.Fatalf("%q %s %v", routes, target.String(), err)
 			}
-			d := &dialog{target: target, source: nat}
+			d := &dialog{a: bare(), party: &party{server: sipServer{transport: overUDP}}, target: target, source: hop{overUDP, nat, ""}}
 			d.head.routes = routes
 			if next, err := d.nextHop(context.Background()); err != nil || next.String() != c.next {
 				t.Errorf("next hop %v %v", next, err)
@@ -202,7 +183,7 @@ func TestMediaBothWays(t *testing.T) {
 		}
 	}
 	peers.Eventually(t, "receiving to have started", 5*time.Second, func() bool {
-		return m.Run(context.Background(), func(leg.Packet) {}) != nil
+		return m.(*session).running.Load()
 	})
 	to := u.offered(t, "audio")
 	sr, err := rtcp.Marshal([]rtcp.Packet{&rtcp.SenderReport{SSRC: 5, NTPTime: 1 << 40}})

@@ -52,7 +52,7 @@ func (d *dialog) reliable(res *sipmsg.Response) bool {
 	h := d.head
 	d.head.cseq++
 	h.cseq = d.head.cseq
-	fork := &dialog{head: h, source: sourceAddr(res.Source())}
+	fork := &dialog{a: d.a, party: d.party, head: h, source: sourceOf(res)}
 	routes, target, err := routeSet(res, d.target)
 	d.mu.Unlock()
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	sipmsg "github.com/emiago/sipgo/sip"
@@ -43,11 +44,18 @@ type reply struct {
 // newInbound makes the dialog of an INVITE (RFC 3261 section 12.1.1).
 func (a *Agent) newInbound(req *sipmsg.Request, tx *sipmsg.ServerTx, from origin, offer offered) *dialog {
 	id := req.CallID().Value()
-	p := &party{from: sipmsg.Uri{Scheme: "sip", User: req.Recipient.User, Host: req.Recipient.Host}, domain: req.Recipient.Host}
+	source := sourceOf(req)
+	p := &party{server: sipServer{transport: source.transport}, target: sipmsg.Uri{Scheme: strings.ToLower(req.Recipient.Scheme)}, from: sipmsg.Uri{Scheme: "sip", User: req.Recipient.User, Host: req.Recipient.Host}, domain: req.Recipient.Host}
 	if s := from.account; s != nil { // its proxy may want a login for what we send
 		p.user, p.pass, p.login, p.domain = s.party.user, s.party.pass, s.login, s.party.domain
 	}
+	p.srtp, _ = parseSRTP(a.cfg.SRTP)
 	d := a.newDialog(leg.Request{CallID: id}, p)
+	if s := from.account; s != nil {
+		a.mu.Lock()
+		d.home = s.place()
+		a.mu.Unlock()
+	}
 	d.in = &inbound{req: req, tx: tx, from: from, offer: offer, replies: make(chan reply, 4), cancelled: make(chan struct{}),
 		ack: make(chan []byte, 1), pracked: make(chan []byte, 1), reliably: requires(req, "100REL")}
 	to := req.To()
@@ -55,7 +63,7 @@ func (a *Agent) newInbound(req *sipmsg.Request, tx *sipmsg.ServerTx, from origin
 	d.head.from.Params.Add("tag", sipmsg.GenerateTagN(16))
 	d.head.to = req.From().AsTo()
 	d.remoteTag, d.remoteSeq = tagOf(req.From().Params), req.CSeq().SeqNo
-	d.source = sourceAddr(req.Source())
+	d.source = source
 	return d
 }
 
@@ -97,7 +105,7 @@ func (d *dialog) serve(ctx context.Context) leg.Cause {
 	if cause, ok := d.enter(ctx); !ok {
 		return cause
 	}
-	defer d.a.befriend(d.next.Addr())()
+	defer d.a.befriend(d.next.addr.Addr())()
 	d.emit(leg.Event{Type: leg.Trying, Code: 100, Text: "Trying"})
 	if r := d.a.taker().Receive(in.told(), d); r != nil {
 		if d.a.declined.Allow() {
@@ -116,7 +124,7 @@ func (d *dialog) enter(ctx context.Context) (leg.Cause, bool) {
 		d.refuse(400, "Bad Route")
 		return d.failed(leg.Setup, 400, "the call to us cannot be answered: %v", err), false
 	}
-	address, err := d.a.announced(d.source)
+	at, err := d.a.reach(ctx, d.source)
 	if err != nil {
 		return fail(err)
 	}
@@ -126,14 +134,14 @@ func (d *dialog) enter(ctx context.Context) (leg.Cause, bool) {
 	if err == nil {
 		d.next, err = d.nextHop(ctx)
 	}
-	d.prepare(address)
+	d.prepare(at, d.next)
 	d.mu.Unlock()
 	if err != nil {
 		return fail(err)
 	}
 	d.in.trace = d.a.trace.Open(d.callID)
-	d.in.trace.Host(address)
-	d.a.wire.told(false, d.source, []byte(req.String())) // it came before its call was known
+	d.in.trace.Host(at.host)
+	d.a.wire.told(false, d.source.addr, []byte(req.String())) // it came before its call was known
 	return leg.Cause{}, true
 }
 
@@ -242,7 +250,7 @@ func (d *dialog) settle(t leg.Terms) error {
 	err := d.openMedia()
 	if err == nil {
 		d.media.trace = d.in.trace
-		d.prepare(d.head.viaHost)
+		d.prepare(endpoint{d.head.viaHost, d.head.viaPort}, d.next)
 	}
 	d.mu.Unlock()
 	if err != nil {

@@ -1,11 +1,11 @@
 package sip
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -19,6 +19,10 @@ const (
 	// 3261 section 9.1 allows 32 s, but the ports are wanted back.
 	cancelTime = 10 * time.Second
 	byeTime    = 3 * time.Second
+	// A request of more bytes than largeRequest is to go by TCP (RFC 3261
+	// section 18.1.1); largeTime is how long a server may take to accept that.
+	largeRequest = 1300
+	largeTime    = time.Second
 	// maxForks bounds how many other branches' 2xx are acknowledged and ended.
 	maxForks = 8
 )
@@ -62,53 +66,103 @@ func (d *dialog) run(ctx context.Context) {
 
 // converse registers, invites and talks; it returns why the call ended.
 func (d *dialog) converse(ctx, setup context.Context) leg.Cause {
-	next, err := resolve(setup, d.party.host, d.party.port)
+	targets, err := d.a.targets(setup, d.party.server.host, d.party.server.port, d.party.server.transport)
 	if err != nil {
 		return d.failed(leg.Setup, 0, "%v", err)
 	}
-	address, err := d.a.announced(next)
-	if err != nil {
-		return d.failed(leg.Setup, 0, "%v", err)
-	}
-	defer d.a.befriend(next.Addr())()
-	d.mu.Lock()
-	d.next = next
-	d.prepare(address)
-	d.media.trace.Host(address)
-	d.mu.Unlock()
 	if d.req.Register {
-		release, err := d.a.register(setup, d.party, next, address)
+		release, at, err := d.a.register(setup, d.party, targets)
 		if err != nil {
 			return d.registerFailed(err)
 		}
 		defer release()
+		targets = preferring(targets, at)
 	}
-	res, cause := d.invite()
-	if res == nil {
-		return cause
+	var cause leg.Cause
+	for i, next := range targets { // RFC 3263 section 4.3
+		var res *sipmsg.Response
+		if res, cause = d.inviteAt(setup, next); res != nil {
+			return d.talk(ctx, res)
+		}
+		if !d.elsewhere || d.hungUp() || i == len(targets)-1 {
+			break
+		}
+		d.log.Info("SIP server cannot be used, another one of its domain is tried", "server", next.String(), "cause", cause.Text)
 	}
-	return d.talk(ctx, res)
+	return cause
+}
+
+// inviteAt sends the INVITE to one server.
+func (d *dialog) inviteAt(setup context.Context, next hop) (*sipmsg.Response, leg.Cause) {
+	d.elsewhere = false
+	d.friends = append(d.friends, d.a.befriend(next.addr.Addr()))
+	at, err := d.a.reach(setup, next)
+	if err != nil {
+		d.elsewhere = true
+		return nil, d.failed(leg.Setup, 0, "%v", err)
+	}
+	if d.aim(at, next) > largeRequest && d.a.cfg.LargeOverTCP && d.party.flexible {
+		tcp := hop{overTCP, next.addr, next.name}
+		ctx, cancel := context.WithTimeout(setup, largeTime)
+		defer cancel()
+		if at, err := d.a.reach(ctx, tcp); err == nil {
+			d.aim(at, tcp)
+		} else {
+			d.log.Debug("SIP server takes no TCP, the large INVITE goes by UDP", "error", err)
+		}
+	}
+	return d.invite()
+}
+
+// aim makes a server the one of the dialog and returns how many bytes the
+// INVITE to it will have.
+func (d *dialog) aim(at endpoint, next hop) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.home, d.foreign = next, false
+	d.prepare(at, next)
+	d.media.trace.Host(at.host)
+	req := d.head.request(sipmsg.INVITE, d.target)
+	d.timed(req)
+	setBody(req, "application/sdp", d.local.describe())
+	return len(req.String())
 }
 
 // prepare fills in our addresses and the offer. The caller holds mu.
-func (d *dialog) prepare(address string) {
-	port := d.a.Port()
-	d.head.viaHost, d.head.viaPort = address, port
+func (d *dialog) prepare(at endpoint, next hop) {
+	d.next = next
+	if d.party.server.loose {
+		d.head.routes = []string{d.party.server.route()}
+	}
+	d.place(at)
+	d.local = localSession{name: d.a.name, version: time.Now().UnixMilli(), address: at.host}
+	if d.media == nil {
+		return
+	}
+	profile := "RTP/AVP"
+	if d.srtp == srtpRequired {
+		profile = "RTP/SAVP"
+	}
+	for _, s := range d.media.sections {
+		var keys []crypto
+		if d.srtp.offers(next.transport) {
+			keys = newCryptos()
+		}
+		d.local.sections = append(d.local.sections, localSection{
+			kind: s.kind, proto: profile, cryptos: keys, port: s.pair.port, formats: localFormats(s.ours),
+			dir: makeDirection(s.want, true), ssrc: s.tx.ssrc, cname: s.cname,
+		})
+	}
+}
+
+// place says in requests where we are. The caller holds mu.
+func (d *dialog) place(at endpoint) {
+	d.head.viaHost, d.head.viaPort = at.host, at.port
 	user := d.party.login
 	if user == "" {
 		user = d.party.from.User
 	}
-	d.head.contact = sipmsg.Uri{Scheme: "sip", User: user, Host: address, Port: port}
-	d.local = localSession{name: d.a.name, version: time.Now().UnixMilli(), address: address}
-	if d.media == nil {
-		return
-	}
-	for _, s := range d.media.sections {
-		d.local.sections = append(d.local.sections, localSection{
-			kind: s.kind, proto: "RTP/AVP", port: s.pair.port, formats: localFormats(s.ours),
-			dir: makeDirection(s.want, true), ssrc: s.tx.ssrc, cname: s.cname,
-		})
-	}
+	d.head.contact = at.contact(cmp.Or(d.party.target.Scheme, "sip"), user, d.next.transport)
 }
 
 // failed is a cause that comes from this side; a hang-up in the meantime wins.
@@ -135,22 +189,9 @@ func (d *dialog) registerFailed(err error) leg.Cause {
 // invite sends the INVITE, again with credentials when challenged. It returns
 // the 2xx, or nil and the cause.
 func (d *dialog) invite() (*sipmsg.Response, leg.Cause) {
-	var challenge *sipmsg.Response
+	login := d.creds.begin()
 	for attempt := 0; ; attempt++ {
-		d.mu.Lock()
-		if attempt > 0 {
-			d.head.cseq++
-		}
-		req := d.head.request(sipmsg.INVITE, d.target)
-		d.timed(req)
-		setBody(req, "application/sdp", d.local.describe())
-		next := d.next
-		d.mu.Unlock()
-		if challenge != nil {
-			if err := authorize(req, challenge, d.party.user, d.party.pass); err != nil {
-				return nil, d.refusedLogin(challenge, err)
-			}
-		}
+		req, next := d.nextInvite()
 		if attempt == 0 {
 			d.log.Debug("SIP call started", "target", req.Recipient.String(), "server", next.String())
 		}
@@ -158,11 +199,19 @@ func (d *dialog) invite() (*sipmsg.Response, leg.Cause) {
 		if res == nil || res.IsSuccess() {
 			return res, cause
 		}
-		if challenged(res) && attempt < 2 && d.party.pass != "" && !d.foreign && !d.hungUp() {
-			challenge = res
-			continue
+		if d.trusts(next) && !d.hungUp() {
+			again, err := login.retry(res)
+			if err != nil {
+				return nil, d.refusedLogin(res, err)
+			}
+			if again {
+				continue
+			}
 		}
 		if res.StatusCode == 422 && attempt < 4 && !d.hungUp() && d.tooSmall(res) {
+			continue
+		}
+		if (res.StatusCode == 488 || res.StatusCode == 606) && !d.hungUp() && d.insist() {
 			continue
 		}
 		on, cause := d.follow(res)
@@ -170,10 +219,46 @@ func (d *dialog) invite() (*sipmsg.Response, leg.Cause) {
 			return nil, cause
 		}
 		if !on {
+			d.elsewhere = res.StatusCode == 503
 			return nil, d.rejected(res)
 		}
-		attempt, challenge = -1, nil
+		attempt, login = -1, d.creds.begin()
 	}
+}
+
+// insist turns an offer that leaves encryption to the callee into one that asks
+// for it: phones that must encrypt refuse keys under the plain profile. It is
+// false when there is nothing to change.
+func (d *dialog) insist() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	changed := false
+	for i := range d.local.sections {
+		if s := &d.local.sections[i]; s.proto == "RTP/AVP" && len(s.cryptos) > 0 {
+			s.proto, changed = "RTP/SAVP", true
+		}
+	}
+	return changed
+}
+
+// nextInvite makes an INVITE that opens the dialog, with a CSeq of its own.
+func (d *dialog) nextInvite() (*sipmsg.Request, hop) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.head.cseq++
+	req := d.head.request(sipmsg.INVITE, d.target)
+	d.timed(req)
+	setBody(req, "application/sdp", d.local.describe())
+	if d.trusts(d.next) {
+		d.creds.sign(req)
+	}
+	return req, d.next
+}
+
+// trusts says whether a server may see what our password makes: the one of the
+// account. Anybody else could collect digests to guess it from.
+func (d *dialog) trusts(next hop) bool {
+	return !d.foreign && next.addr.Addr() == d.home.addr.Addr() && (d.home.transport != overTLS || next.transport == overTLS)
 }
 
 func (d *dialog) hungUp() bool {
@@ -193,12 +278,13 @@ func (d *dialog) refusedLogin(challenge *sipmsg.Response, why error) leg.Cause {
 
 // await leads one INVITE transaction to its final response, through any number
 // of provisional ones, and cancels it when told to.
-func (d *dialog) await(req *sipmsg.Request, next netip.AddrPort) (*sipmsg.Response, leg.Cause) {
+func (d *dialog) await(req *sipmsg.Request, next hop) (*sipmsg.Response, leg.Cause) {
 	if d.hungUp() {
 		return nil, d.hangCause
 	}
 	tx, err := d.a.transact(req, next)
 	if err != nil {
+		d.elsewhere = true
 		return nil, d.failed(leg.Setup, 0, "%v", err)
 	}
 	tx.OnRetransmission(d.repeated)
@@ -245,8 +331,10 @@ func (d *dialog) await(req *sipmsg.Request, next netip.AddrPort) (*sipmsg.Respon
 				continue
 			}
 			tx.Terminate()
+			d.elsewhere = !heard
 			return nil, d.failed(leg.RequestTimeout, 408, "%v did not answer the INVITE within %v (sip_response_timeout)", next, d.a.cfg.ResponseTimeout)
 		case <-tx.Done():
+			d.elsewhere = !heard
 			if errors.Is(tx.Err(), sipmsg.ErrTransactionTimeout) {
 				return nil, d.failed(leg.RequestTimeout, 408, "%v did not answer the INVITE", next)
 			}
@@ -256,7 +344,7 @@ func (d *dialog) await(req *sipmsg.Request, next netip.AddrPort) (*sipmsg.Respon
 }
 
 // cancel sends CANCEL; the INVITE's final response is then waited for a while.
-func (d *dialog) cancel(invite *sipmsg.Request, next netip.AddrPort, limit *time.Timer) bool {
+func (d *dialog) cancel(invite *sipmsg.Request, next hop, limit *time.Timer) bool {
 	limit.Reset(cancelTime)
 	d.log.Debug("SIP call is being cancelled", "cause", d.hangCause.Text)
 	d.work.Go(func() {

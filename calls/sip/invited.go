@@ -34,7 +34,7 @@ func (a *Agent) taker() leg.Receiver {
 // checks first: nothing of a stranger's body is looked at. It runs on sipgo's
 // goroutine of the request.
 func (a *Agent) invited(req *sipmsg.Request, tx *sipmsg.ServerTx) {
-	source := sourceAddr(req.Source())
+	source := sourceOf(req).addr
 	from, known := a.identify(req, source)
 	if !known {
 		var challenge, again bool

@@ -1,13 +1,10 @@
 package sip
 
 import (
-	"errors"
-	"fmt"
 	"net/netip"
 	"strings"
 
 	sipmsg "github.com/emiago/sipgo/sip"
-	"github.com/icholy/digest"
 )
 
 const allowed = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, NOTIFY, MESSAGE"
@@ -88,37 +85,6 @@ func cancelFor(invite *sipmsg.Request) *sipmsg.Request {
 	return req
 }
 
-// authorize answers a 401 or 407 with the first challenge we can do (RFC 8760
-// section 2.4: the server's order is its preference).
-func authorize(req *sipmsg.Request, res *sipmsg.Response, user, password string) error {
-	ask, reply := "WWW-Authenticate", "Authorization"
-	if res.StatusCode == sipmsg.StatusProxyAuthRequired {
-		ask, reply = "Proxy-Authenticate", "Proxy-Authorization"
-	}
-	offered := res.GetHeaders(ask)
-	if len(offered) == 0 {
-		return fmt.Errorf("the answer %d has no %s header", res.StatusCode, ask)
-	}
-	for _, h := range offered {
-		c, err := digest.ParseChallenge(h.Value())
-		if err != nil {
-			continue
-		}
-		c.Algorithm = strings.ToUpper(c.Algorithm) // some servers write "md5"
-		if !digest.CanDigest(c) {
-			continue
-		}
-		cred, err := digest.Digest(c, digest.Options{Method: string(req.Method), URI: req.Recipient.String(), Count: 1, Username: user, Password: password})
-		if err != nil {
-			continue
-		}
-		req.RemoveHeader(reply)
-		req.AppendHeader(sipmsg.NewHeader(reply, cred.String()))
-		return nil
-	}
-	return errors.New("none of the offered digest algorithms is supported")
-}
-
 // saneResponse says that a response carries what its transaction needs. The
 // parser accepts messages without these and its accessors return nil.
 func saneResponse(res *sipmsg.Response) bool {
@@ -141,7 +107,7 @@ func faulty(req *sipmsg.Request) (int, string) {
 			return 400, "Doubled " + name
 		}
 	}
-	if s := strings.ToLower(req.Recipient.Scheme); s != "sip" {
+	if s := strings.ToLower(req.Recipient.Scheme); s != "sip" && s != "sips" {
 		return 416, "Unsupported URI Scheme"
 	}
 	return 0, ""
@@ -159,8 +125,8 @@ func uriOf(u sipmsg.Uri) sipmsg.Uri {
 	return *c
 }
 
-// sourceAddr is where a message came from.
-func sourceAddr(s string) netip.AddrPort {
-	a, _ := netip.ParseAddrPort(s)
-	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+// sourceOf is where a message came from, and how.
+func sourceOf(m sipmsg.Message) hop {
+	a, _ := netip.ParseAddrPort(m.Source())
+	return hop{transport: strings.ToUpper(m.Transport()), addr: netip.AddrPortFrom(a.Addr().Unmap(), a.Port())}
 }

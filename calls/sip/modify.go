@@ -94,19 +94,16 @@ func (d *dialog) proposeNow(ctx context.Context, change func(*localSession)) err
 		d.mu.Unlock()
 		return fmt.Errorf("the answer to our re-INVITE cannot be used: %w", err)
 	}
-	d.retarget(res.GetHeader("Contact"), res.Source())
+	d.retarget(res.GetHeader("Contact"), sourceOf(res))
 	return nil
 }
 
 // reinvite leads one INVITE transaction within the dialog to its final answer,
-// which it acknowledges; a digest challenge is answered once.
+// which it acknowledges; digest challenges are answered.
 func (d *dialog) reinvite(ctx context.Context, body string) (*sipmsg.Response, error) {
-	res, err := d.sendReinvite(ctx, body, nil)
-	if err == nil && challenged(res) && d.party.pass != "" {
-		res, err = d.sendReinvite(ctx, body, res)
-	}
+	res, err := d.sendReinvite(ctx, body)
 	if err == nil && res.StatusCode == 422 && d.tooSmall(res) {
-		res, err = d.sendReinvite(ctx, body, nil)
+		res, err = d.sendReinvite(ctx, body)
 	}
 	if err == nil && res.IsSuccess() {
 		d.timeGranted(res)
@@ -114,11 +111,21 @@ func (d *dialog) reinvite(ctx context.Context, body string) (*sipmsg.Response, e
 	return res, err
 }
 
-func (d *dialog) sendReinvite(ctx context.Context, body string, challenge *sipmsg.Response) (*sipmsg.Response, error) {
-	req, next, err := d.inDialog(sipmsg.INVITE, "application/sdp", body, challenge)
-	if err != nil {
-		return nil, err
+func (d *dialog) sendReinvite(ctx context.Context, body string) (*sipmsg.Response, error) {
+	login := d.creds.begin()
+	for {
+		req, next, err := d.inDialog(sipmsg.INVITE, "application/sdp", body)
+		if err != nil {
+			return nil, err
+		}
+		res, err := d.awaitReinvite(ctx, req, next)
+		if err != nil || !d.again(login, res, next) {
+			return res, err
+		}
 	}
+}
+
+func (d *dialog) awaitReinvite(ctx context.Context, req *sipmsg.Request, next hop) (*sipmsg.Response, error) {
 	tx, err := d.a.transact(req, next)
 	if err != nil {
 		return nil, err

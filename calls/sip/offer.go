@@ -19,6 +19,8 @@ type localSection struct {
 	dir     direction
 	ssrc    uint32
 	cname   string
+	cryptos []crypto
+	mux     bool // RTCP on the port of RTP, in answers to who offers it (RFC 5761)
 }
 
 // localFormat is a payload type of ours.
@@ -86,12 +88,20 @@ func (m *localSection) write(b *strings.Builder, conn string) {
 			fmt.Fprintf(b, "a=fmtp:%d %s\r\n", f.pt, f.fmtp)
 		}
 	}
+	for _, c := range m.cryptos {
+		b.WriteString("a=crypto:" + c.line() + "\r\n")
+	}
+	rtcp := m.port + 1
+	if m.mux {
+		rtcp = m.port
+		b.WriteString("a=rtcp-mux\r\n")
+	}
 	if m.kind == media.Audio {
 		b.WriteString("a=ptime:20\r\n")
 	} else {
 		b.WriteString("a=rtcp-fb:* ccm fir\r\na=rtcp-fb:* nack\r\na=rtcp-fb:* nack pli\r\n")
 	}
-	fmt.Fprintf(b, "a=rtcp:%d %s\r\na=%s\r\na=ssrc:%d cname:%s\r\n", m.port+1, conn, m.dir, m.ssrc, m.cname)
+	fmt.Fprintf(b, "a=rtcp:%d %s\r\na=%s\r\na=ssrc:%d cname:%s\r\n", rtcp, conn, m.dir, m.ssrc, m.cname)
 }
 
 // localFormats writes wire formats as offered payload types. Those with a number

@@ -103,12 +103,8 @@ func (p *portPool) inUse() int {
 }
 
 func (p *portPool) bind(port int) (*portPair, error) {
-	network := "udp4"
-	if p.local.Is6() {
-		network = "udp6"
-	}
 	listen := func(port int) (*net.UDPConn, error) {
-		c, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.local, uint16(port))))
+		c, err := net.ListenUDP(family("udp", p.local), net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.local, uint16(port))))
 		if err == nil {
 			_ = c.SetReadBuffer(socketBuffer) // best effort: the kernel may cap it
 		}

@@ -96,10 +96,13 @@ func (m *session) readRTP(s *section, recv func(leg.Packet)) error {
 func (m *session) media(s *section, b *slab, n int, src netip.AddrPort, now time.Time, recv func(leg.Packet)) {
 	p := b.packet()
 	*p = rtp.Packet{}
-	if n >= maxPacket || n < 12 || b.buf[0]>>6 != 2 || p.Unmarshal(b.buf[:n:n]) != nil {
-		s.mu.Lock()
-		s.rejected++
-		s.mu.Unlock()
+	if n >= maxPacket || n < 12 || b.buf[0]>>6 != 2 {
+		s.reject()
+		return
+	}
+	plain, err := s.guard.open(b.buf[:n], false) // before anything is believed
+	if n = len(plain); err != nil || p.Unmarshal(b.buf[:n:n]) != nil {
+		s.reject()
 		return
 	}
 	v, digit, askKey := s.admit(p, n, src, now)
@@ -144,15 +147,22 @@ func (m *session) readRTCP(s *section, recv func(leg.Packet)) error {
 // control takes one compound packet. It is copied only after its source was
 // accepted.
 func (m *session) control(s *section, b []byte, src netip.AddrPort, now time.Time, recv func(leg.Packet)) {
-	if len(b) >= maxPacket || !s.admitRTCP(src) {
+	if len(b) >= maxPacket {
 		return
 	}
-	m.trace.Received(s.kind, true, s.pair.port+1, src, b, now, false)
+	b, err := s.guard.open(b, true)
+	if err != nil {
+		s.reject()
+		return
+	}
+	if !s.admitRTCP(src) {
+		return
+	}
+	_, port := s.controlSocket()
+	m.trace.Received(s.kind, true, port, src, b, now, false)
 	pkts, err := rtcp.Unmarshal(append([]byte(nil), b...))
 	if err != nil {
-		s.mu.Lock()
-		s.rejected++
-		s.mu.Unlock()
+		s.reject()
 		return
 	}
 	s.control(pkts, now)

@@ -90,24 +90,27 @@ func (d *dialog) follow(res *sipmsg.Response) (bool, leg.Cause) {
 	}
 	next := d.next
 	if !d.party.proxied {
-		at, err := resolve(d.life, u.Host, u.Port)
+		found, err := d.a.targets(d.life, u.Host, u.Port, d.transportTo(u))
 		if err != nil {
 			return false, d.failed(leg.Setup, 0, "the callee is to be called at %s: %v", u.Host, err)
 		}
-		next = at
+		next = found[0]
 	}
-	address, err := d.a.announced(next)
+	d.friends = append(d.friends, d.a.befriend(next.addr.Addr()))
+	at, err := d.a.reach(d.life, next)
 	if err != nil {
-		return false, d.failed(leg.Setup, 0, "%v", err)
+		return false, d.failed(leg.Setup, 0, "the callee is to be called at %s: %v", u.Host, err)
 	}
-	d.friends = append(d.friends, d.a.befriend(next.Addr()))
 	d.mu.Lock()
 	if next != d.next {
 		d.foreign = true
 	}
 	d.target, d.next = u, next
-	d.head.viaHost, d.head.contact.Host, d.local.address = address, address, address
-	d.head.cseq++
+	if !d.party.proxied {
+		d.head.routes = nil
+	}
+	d.place(at)
+	d.local.address = at.host
 	d.mu.Unlock()
 	d.log.Info("SIP call is redirected", "code", res.StatusCode, "to", u.Host)
 	return true, leg.Cause{}

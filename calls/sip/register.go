@@ -5,16 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
+	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	sipmsg "github.com/emiago/sipgo/sip"
 )
 
 const (
-	registerTries = 4                // challenge, stale nonce, 423, and the one that works
-	registerRetry = 30 * time.Second // after the first failure
+	registerTries = maxChallenges + 2 // challenges, 423, and the one that works
+	registerRetry = 30 * time.Second  // after the first failure
 	// registerRetryMax bounds the wait after many failures.
 	registerRetryMax = 15 * time.Minute
 	maxExpires       = 24 * time.Hour
@@ -24,28 +25,35 @@ const (
 // account is what makes two registrations the same binding.
 type account struct {
 	login, auth, pass, domain string
-	server                    netip.AddrPort
+	server                    sipServer
 }
 
-// account is the key of the party's binding at a server.
-func (p *party) account(server netip.AddrPort) account {
-	return account{p.login, p.user, p.pass, p.domain, server}
+// account is the key of the party's binding.
+func (p *party) account() account {
+	return account{p.login, p.user, p.pass, p.domain, p.server}
 }
 
 // registration is one binding, shared by the calls of an account. Its
 // goroutine refreshes it while calls use it and removes it after the last.
 type registration struct {
-	a    *Agent
-	log  *slog.Logger
-	key  account
-	head headers
-	uri  sipmsg.Uri
+	a     *Agent
+	log   *slog.Logger
+	key   account
+	head  headers
+	uri   sipmsg.Uri
+	creds *credentials
 
-	users   int           // guarded by Agent.mu
-	state   bindingState  // guarded by Agent.mu
-	ready   chan struct{} // closed after the first attempt
-	err     error         // of the first attempt
-	unused  chan struct{} // closed when users falls to 0
+	servers []hop // the one in use first; of run's goroutine after the first attempt
+	friend  func()
+
+	first   hop
+	at      atomic.Pointer[hop] // the server that holds the binding
+	users   int                 // guarded by Agent.mu
+	state   bindingState        // guarded by Agent.mu
+	line    string              // id in the Contact, "" for none
+	ready   chan struct{}       // closed after the first attempt
+	err     error               // of the first attempt
+	unused  chan struct{}       // closed when users falls to 0
 	done    chan struct{}
 	expires time.Duration
 }
@@ -58,38 +66,39 @@ type refusedError struct {
 
 func (e *refusedError) Error() string { return e.text }
 
-// register makes sure the account has a binding and returns its release.
-func (a *Agent) register(ctx context.Context, p *party, server netip.AddrPort, address string) (func(), error) {
-	key := p.account(server)
+// register makes sure the account has a binding, and returns its release and
+// the server that holds it.
+func (a *Agent) register(ctx context.Context, p *party, servers []hop) (func(), hop, error) {
 	if p.login == "" {
-		return nil, errors.New("a registration was asked for without a SIP login")
+		return nil, hop{}, errors.New("a registration was asked for without a SIP login")
 	}
+	key := p.account()
 	for {
-		r, wait := a.join(key, address)
+		r, wait := a.join(key, servers)
 		if wait != nil { // the last call is just taking the binding away
 			select {
 			case <-wait:
 				continue
 			case <-ctx.Done():
-				return nil, ctx.Err()
+				return nil, hop{}, ctx.Err()
 			}
 		}
 		select {
 		case <-r.ready:
 		case <-ctx.Done():
 			a.leave(r)
-			return nil, ctx.Err()
+			return nil, hop{}, ctx.Err()
 		}
 		if r.err != nil {
 			a.leave(r)
-			return nil, r.err
+			return nil, hop{}, r.err
 		}
-		return func() { a.leave(r) }, nil
+		return func() { a.leave(r) }, *r.at.Load(), nil
 	}
 }
 
 // join takes part in a registration, or starts it.
-func (a *Agent) join(key account, address string) (*registration, <-chan struct{}) {
+func (a *Agent) join(key account, servers []hop) (*registration, <-chan struct{}) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if r := a.regs[key]; r != nil {
@@ -100,19 +109,18 @@ func (a *Agent) join(key account, address string) (*registration, <-chan struct{
 		return r, nil
 	}
 	r := &registration{a: a, log: a.log.With("account", key.login+"@"+key.domain), key: key, users: 1,
+		creds: &credentials{user: key.auth, password: key.pass}, servers: servers, first: servers[0], friend: func() {},
 		ready: make(chan struct{}), unused: make(chan struct{}), done: make(chan struct{}), expires: a.cfg.RegisterExpires}
 	aor := sipmsg.Uri{Scheme: "sip", User: key.login, Host: key.domain}
 	r.uri = sipmsg.Uri{Scheme: "sip", Host: key.domain}
-	r.head = headers{callID: sipmsg.GenerateTagN(24), userAgent: a.name, viaHost: address, viaPort: a.Port(),
-		from: sipmsg.FromHeader{Address: aor}, to: sipmsg.ToHeader{Address: aor},
-		contact: sipmsg.Uri{Scheme: "sip", User: key.login, Host: address, Port: a.Port()}}
+	r.head = headers{callID: sipmsg.GenerateTagN(24), userAgent: a.name, from: sipmsg.FromHeader{Address: aor}, to: sipmsg.ToHeader{Address: aor}}
+	if key.server.loose {
+		r.head.routes = []string{key.server.route()}
+	}
 	r.head.from.Params.Add("tag", sipmsg.GenerateTagN(16))
 	for _, s := range a.accounts {
 		if s.key == key {
-			r.expires = s.expires
-			if s.line != "" {
-				r.head.contact.UriParams.Add(lineParam, s.line)
-			}
+			r.expires, r.line = s.expires, s.line
 		}
 	}
 	a.regs[key] = r
@@ -140,6 +148,7 @@ func (r *registration) run() {
 			delete(r.a.regs, r.key)
 		}
 		r.a.mu.Unlock()
+		r.friend()
 		close(r.done)
 	}()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -153,7 +162,7 @@ func (r *registration) run() {
 		}
 	}()
 	defer cancel()
-	left, err := r.send(ctx, r.expires)
+	left, err := r.anywhere(ctx)
 	r.err = err
 	close(r.ready)
 	if err != nil {
@@ -161,28 +170,39 @@ func (r *registration) run() {
 		return
 	}
 	r.noteGranted(left)
-	r.log.Info("SIP registered", "server", r.key.server.String(), "expires", left)
+	r.log.Info("SIP registered", "server", r.at.Load().String(), "expires", left)
 	r.refresh(ctx, left)
 	bye, cancelBye := context.WithTimeout(context.Background(), stopTime)
 	defer cancelBye()
-	if _, err := r.send(bye, 0); err != nil {
+	if _, err := r.send(bye, *r.at.Load(), 0); err != nil {
 		r.log.Warn("SIP registration could not be removed", "error", err)
 		return
 	}
-	r.log.Info("SIP unregistered", "server", r.key.server.String())
+	r.log.Info("SIP unregistered", "server", r.at.Load().String())
 }
 
 // refresh repeats the REGISTER until the binding is not used any more.
 func (r *registration) refresh(ctx context.Context, left time.Duration) {
 	timer := time.NewTimer(renewal(left))
 	defer timer.Stop()
+	var pings <-chan time.Time
+	if every := r.a.cfg.OptionsPing; every > 0 {
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		pings = ticker.C
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-pings:
+			if r.alive(ctx) || ctx.Err() != nil {
+				continue
+			}
 		case <-timer.C:
 		}
-		left, err := r.send(ctx, r.expires)
+		r.resolve(ctx)
+		left, err := r.anywhere(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -195,6 +215,14 @@ func (r *registration) refresh(ctx context.Context, left time.Duration) {
 		r.noteGranted(left)
 		timer.Reset(renewal(left))
 	}
+}
+
+// server is the server of the binding, or the one that is tried first.
+func (r *registration) server() hop {
+	if at := r.at.Load(); at != nil {
+		return *at
+	}
+	return r.first
 }
 
 func (r *registration) noteGranted(left time.Duration) {
@@ -214,38 +242,109 @@ func renewal(left time.Duration) time.Duration {
 	return max(left-max(left/10, 5*time.Second), time.Second)
 }
 
+// resolve looks the server up again. The one in use is kept while it is among
+// what is found; what cannot be looked up stays as it is.
+func (r *registration) resolve(ctx context.Context) {
+	k := r.key.server
+	if found, err := r.a.targets(ctx, k.host, k.port, k.transport); err == nil {
+		r.servers = preferring(found, *r.at.Load())
+	}
+}
+
+// preferring puts a server first if it is among the found ones.
+func preferring(found []hop, used hop) []hop {
+	out := slices.Clone(found)
+	if i := slices.Index(out, used); i > 0 {
+		copy(out[1:], out[:i])
+		out[0] = used
+	}
+	return out
+}
+
+// anywhere registers at the first server that can be used (RFC 3263 section 4.3).
+func (r *registration) anywhere(ctx context.Context) (left time.Duration, err error) {
+	for i, at := range r.servers {
+		if left, err = r.send(ctx, at, r.expires); err == nil {
+			r.at.Store(&at)
+			return left, nil
+		}
+		var refused *refusedError
+		if ctx.Err() != nil || errors.As(err, &refused) && refused.code != 503 {
+			return 0, err
+		}
+		if i < len(r.servers)-1 {
+			r.log.Info("SIP server cannot be used, another one of its domain is tried", "server", at.String(), "error", err)
+		}
+	}
+	return 0, err
+}
+
+// alive asks the server for a sign of life; any answer is one.
+func (r *registration) alive(ctx context.Context) bool {
+	r.head.cseq++
+	req := r.head.request(sipmsg.OPTIONS, r.uri)
+	req.SetBody(nil)
+	ctx, cancel := context.WithTimeout(ctx, registerAnswer)
+	defer cancel()
+	_, err := r.a.exchange(ctx, req, *r.at.Load())
+	return err == nil
+}
+
+// place says in requests where we are, as the server sees it.
+func (r *registration) place(ctx context.Context, server hop) error {
+	at, err := r.a.reach(ctx, server)
+	if err != nil {
+		return err
+	}
+	friend := r.a.befriend(server.addr.Addr())
+	r.friend()
+	r.friend = friend
+	r.head.viaHost, r.head.viaPort = at.host, at.port
+	r.head.contact = at.contact("sip", r.key.login, server.transport)
+	if r.line != "" {
+		r.head.contact.UriParams.Add(lineParam, r.line)
+	}
+	return nil
+}
+
 // send registers for a time and returns the one the registrar gives. 0 unregisters.
-func (r *registration) send(ctx context.Context, ask time.Duration) (time.Duration, error) {
-	var challenge *sipmsg.Response
-	for try := 0; try < registerTries; try++ {
+func (r *registration) send(ctx context.Context, server hop, ask time.Duration) (time.Duration, error) {
+	if err := r.place(ctx, server); err != nil {
+		return 0, err
+	}
+	login := r.creds.begin()
+	var res *sipmsg.Response
+	for range registerTries {
 		r.head.cseq++
 		req := r.head.request(sipmsg.REGISTER, r.uri)
 		expires := sipmsg.ExpiresHeader(ask / time.Second)
 		req.AppendHeader(&expires)
 		req.SetBody(nil)
-		if challenge != nil {
-			if err := authorize(req, challenge, r.key.auth, r.key.pass); err != nil {
-				return 0, r.refused(challenge, err.Error())
-			}
-		}
+		r.creds.sign(req)
 		limited, cancel := context.WithTimeout(ctx, registerAnswer)
-		res, err := r.a.exchange(limited, req, r.key.server)
+		var err error
+		res, err = r.a.exchange(limited, req, server)
 		cancel()
-		switch {
-		case err != nil:
+		if err != nil {
 			return 0, fmt.Errorf("registering %s@%s: %w", r.key.login, r.key.domain, err)
-		case res.IsSuccess():
+		}
+		if res.IsSuccess() {
+			r.creds.accepted(res)
 			return r.granted(res, ask), nil
-		case challenged(res) && r.key.pass != "" && (challenge == nil || try < 2):
-			challenge = res
-		case res.StatusCode == 423 && minExpires(res) > ask:
+		}
+		again, err := login.retry(res)
+		if err != nil {
+			return 0, r.refused(server, res, err.Error())
+		}
+		if !again && res.StatusCode == 423 && minExpires(res) > ask {
 			ask = minExpires(res)
-			r.expires = ask
-		default:
-			return 0, r.refused(res, why(res, r.key))
+			r.expires, again = ask, true
+		}
+		if !again {
+			return 0, r.refused(server, res, why(res, r.key))
 		}
 	}
-	return 0, r.refused(challenge, "the login was refused again and again")
+	return 0, r.refused(server, res, "the login was refused again and again")
 }
 
 // why is the reason of a refusal, with what it means for a login.
@@ -259,12 +358,8 @@ func why(res *sipmsg.Response, k account) string {
 	return plain(res.Reason) + ", the name or password is wrong"
 }
 
-func (r *registration) refused(res *sipmsg.Response, why string) error {
-	code := 401
-	if res != nil {
-		code = res.StatusCode
-	}
-	return &refusedError{code, fmt.Sprintf("the SIP server %v refused to register %s@%s: %d %s", r.key.server, r.key.login, r.key.domain, code, why)}
+func (r *registration) refused(server hop, res *sipmsg.Response, why string) error {
+	return &refusedError{res.StatusCode, fmt.Sprintf("the SIP server %v refused to register %s@%s: %d %s", server, r.key.login, r.key.domain, res.StatusCode, why)}
 }
 
 // granted is the lifetime of our binding: expires of our Contact, else the

@@ -28,6 +28,7 @@ func (d *dialog) applyOffer(body []byte, answering bool) error {
 			continue
 		}
 		done[s] = true
+		var cryptos []crypto
 		a, ok := agree(m, s.ours, !answering)
 		if ok {
 			a.prefer(s.codec())
@@ -36,6 +37,16 @@ func (d *dialog) applyOffer(body []byte, answering bool) error {
 			s.refuse()
 			offered = append(offered, refusal(m))
 			continue
+		}
+		if answering {
+			keys, err := s.guard.offered(d.srtp, m)
+			if err != nil {
+				return err
+			}
+			s.setMux(m.mux)
+			cryptos = keys
+		} else if err := s.guard.answered(d.offeredCryptos(s.kind), d.srtp == srtpRequired, m); err != nil {
+			return err
 		}
 		dir := makeDirection(m.dir.receives() && s.want && !m.held(), m.dir.sends() && !m.held())
 		if err := d.configure(s, m, a, dir, now); err != nil {
@@ -48,7 +59,7 @@ func (d *dialog) applyOffer(body []byte, answering bool) error {
 			held = onHold
 		}
 		offered = append(offered, localSection{kind: s.kind, proto: m.proto, port: s.pair.port,
-			formats: a.echo(m, s.ours), dir: dir, ssrc: s.tx.ssrc, cname: s.cname})
+			formats: a.echo(m, s.ours), dir: dir, ssrc: s.tx.ssrc, cname: s.cname, cryptos: cryptos, mux: m.mux && answering})
 	}
 	if !any {
 		return errNoCodec
@@ -78,6 +89,24 @@ func (s *section) setHeld(h bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held = h
+}
+
+func (s *section) setMux(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mux = on
+}
+
+// offeredCryptos are the keys our description offers for a section.
+func (d *dialog) offeredCryptos(k media.Kind) []crypto {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.local.sections {
+		if s.kind == k && !s.refused {
+			return s.cryptos
+		}
+	}
+	return nil
 }
 
 // codec is what the peer sends here, "" if nothing was agreed yet.

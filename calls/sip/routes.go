@@ -3,7 +3,6 @@ package sip
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -16,7 +15,7 @@ func (d *dialog) establish(ctx context.Context, res *sipmsg.Response) error {
 	defer d.mu.Unlock()
 	d.remoteTag = tagOf(res.To().Params)
 	d.head.to = *res.To()
-	d.source = sourceAddr(res.Source())
+	d.source = sourceOf(res)
 	if b := d.branches[d.remoteTag]; b != nil {
 		d.remoteSeq = b.remoteSeq
 	}
@@ -35,7 +34,7 @@ func (d *dialog) establish(ctx context.Context, res *sipmsg.Response) error {
 func routeSet(res *sipmsg.Response, fallback sipmsg.Uri) ([]string, sipmsg.Uri, error) {
 	target := fallback
 	if c := res.GetHeader("Contact"); c != nil {
-		if h, ok := c.(*sipmsg.ContactHeader); ok && strings.EqualFold(h.Address.Scheme, "sip") && checkHost(h.Address.Host) == nil {
+		if h, ok := c.(*sipmsg.ContactHeader); ok && isSIP(h.Address.Scheme) && checkHost(h.Address.Host) == nil {
 			target = uriOf(h.Address)
 		}
 	}
@@ -50,7 +49,7 @@ func routesBy(recorded []sipmsg.Header, target sipmsg.Uri) ([]string, sipmsg.Uri
 	var routes []string
 	for _, r := range recorded {
 		h, ok := r.(*sipmsg.RecordRouteHeader)
-		if !ok || !strings.EqualFold(h.Address.Scheme, "sip") {
+		if !ok || !isSIP(h.Address.Scheme) {
 			return nil, target, fmt.Errorf("cannot use the Record-Route %q", plain(r.Value()))
 		}
 		routes = append(routes, "<"+h.Address.String()+">")
@@ -70,28 +69,53 @@ func routesBy(recorded []sipmsg.Header, target sipmsg.Uri) ([]string, sipmsg.Uri
 // target; or back to where the answer came from when the target is a private
 // address that answer did not come from (a phone behind NAT without a proxy).
 // The caller holds mu.
-func (d *dialog) nextHop(ctx context.Context) (netip.AddrPort, error) {
-	hop := d.target
+func (d *dialog) nextHop(ctx context.Context) (hop, error) {
+	to := d.target
 	if len(d.head.routes) > 0 {
 		var u sipmsg.Uri
 		var p sipmsg.HeaderParams
 		if _, err := sipmsg.ParseAddressValue(d.head.routes[0], &u, &p); err != nil {
-			return netip.AddrPort{}, fmt.Errorf("cannot use the route %s: %w", plain(d.head.routes[0]), err)
+			return hop{}, fmt.Errorf("cannot use the route %s: %w", plain(d.head.routes[0]), err)
 		}
 		if u.UriParams.Has("lr") {
-			hop = u
+			to = u
 		}
 	}
-	if err := checkHost(hop.Host); err != nil {
-		return netip.AddrPort{}, err
+	if err := checkHost(to.Host); err != nil {
+		return hop{}, err
 	}
-	at, err := resolve(ctx, hop.Host, hop.Port)
+	found, err := d.a.targets(ctx, to.Host, to.Port, d.transportTo(to))
 	if err != nil {
-		return at, err
+		return hop{}, err
 	}
-	private := at.Addr().IsPrivate() || at.Addr().IsUnspecified() || at.Addr().IsLoopback()
-	if len(d.head.routes) == 0 && private && d.source.IsValid() && d.source.Addr() != at.Addr() {
+	at := found[0]
+	ip := at.addr.Addr()
+	if at.transport != overUDP && len(d.head.routes) == 0 && d.source.transport == at.transport && d.source.addr.Addr() == ip && d.a.streams.open(d.source) {
+		return d.source, nil // one connection for all (RFC 5923), whatever port the peer listens at
+	}
+	private := ip.IsPrivate() || ip.IsUnspecified() || ip.IsLoopback()
+	if len(d.head.routes) == 0 && private && d.source.IsValid() && d.source.addr.Addr() != ip {
 		return d.source, nil
 	}
 	return at, nil
+}
+
+// transportTo is how a URI of the dialog is reached: as it says, else as the
+// call began. A call over TLS never leaves it: whoever could change a Contact
+// or a Record-Route could else have our keys and words in the clear.
+func (d *dialog) transportTo(u sipmsg.Uri) string {
+	began := d.party.server.transport
+	if began == overTLS || strings.EqualFold(u.Scheme, "sips") {
+		return overTLS
+	}
+	if v, ok := u.UriParams.Get("transport"); ok {
+		if t, err := parseTransport(v); err == nil && t != "" {
+			return t
+		}
+	}
+	return began
+}
+
+func isSIP(scheme string) bool {
+	return strings.EqualFold(scheme, "sip") || strings.EqualFold(scheme, "sips")
 }

@@ -72,7 +72,8 @@ type sdpMedia struct {
 	ssrc     uint32        // first a=ssrc, 0 if absent
 	ptime    time.Duration // a=ptime, 0 if absent or out of reason
 	mux      bool
-	pli, fir bool // a=rtcp-fb names nack pli, ccm fir
+	cryptos  []crypto // a=crypto lines that we can do
+	pli, fir bool     // a=rtcp-fb names nack pli, ccm fir
 }
 
 type sdpSession struct {
@@ -85,10 +86,13 @@ func (m *sdpMedia) held() bool {
 	return err == nil && a.IsUnspecified()
 }
 
-// usable says whether the section was not refused and is plain RTP.
+// usable says whether the section was not refused and is RTP.
 func (m *sdpMedia) usable() bool {
-	return m.port != 0 && (m.proto == "RTP/AVP" || m.proto == "RTP/AVPF") && m.host != ""
+	return m.port != 0 && (m.proto == "RTP/AVP" || m.proto == "RTP/AVPF" || m.encrypted()) && m.host != ""
 }
+
+// encrypted says that the profile asks for SRTP.
+func (m *sdpMedia) encrypted() bool { return m.proto == "RTP/SAVP" || m.proto == "RTP/SAVPF" }
 
 // parseSDP reads an offer or answer. Unknown lines are skipped, as RFC 8866
 // asks; sizes are bounded; nothing in b can make it panic.
@@ -196,6 +200,10 @@ func (m *sdpMedia) attribute(v string) {
 	case "ptime":
 		if ms, err := strconv.ParseFloat(strings.TrimSpace(val), 64); err == nil && ms >= 5 && ms <= 200 {
 			m.ptime = time.Duration(ms * float64(time.Millisecond))
+		}
+	case "crypto":
+		if c, ok := parseCrypto(val); ok && len(m.cryptos) < maxCryptos {
+			m.cryptos = append(m.cryptos, c)
 		}
 	case "rtcp-mux":
 		m.mux = true

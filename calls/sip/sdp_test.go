@@ -174,7 +174,8 @@ func TestAgree(t *testing.T) {
 	}{
 		{"static types without rtpmap", "m=audio 5 RTP/AVP 0 8", audio, []uint8{0, 8}, "PCMU", 0, true},
 		{"port 0", "m=audio 0 RTP/AVP 0", audio, []uint8{0}, "PCMU", 0, false},
-		{"secure", "m=audio 5 RTP/SAVP 0", audio, []uint8{0}, "PCMU", 0, false},
+		{"encrypted", "m=audio 5 RTP/SAVP 0", audio, []uint8{0}, "PCMU", 0, true},
+		{"encrypted by DTLS", "m=audio 5 UDP/TLS/RTP/SAVPF 0", audio, []uint8{0}, "PCMU", 0, false},
 		{"feedback profile", "m=audio 5 RTP/AVPF 0", audio, []uint8{0}, "PCMU", 0, true},
 		{"another number for opus", "m=audio 5 RTP/AVP 96\na=rtpmap:96 OPUS/48000/2", audio, []uint8{96, 111}, "opus", 0, true},
 		{"events on the clock of the audio", "m=audio 5 RTP/AVP 96 97 98\na=rtpmap:96 opus/48000/2\na=rtpmap:97 telephone-event/8000\na=rtpmap:98 telephone-event/48000", audio, []uint8{96, 111}, "opus", 98, true},

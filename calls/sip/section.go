@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ type section struct {
 	pair  *portPair
 	cname string
 	ours  []wireFormat
+	guard guard
 	want  bool // we want to send (S2-24, S2-25)
 
 	// deliver keeps the callbacks of the two sockets apart: recv is promised
@@ -28,6 +30,7 @@ type section struct {
 
 	mu         sync.Mutex
 	active     bool // agreed and not refused
+	mux        bool // RTCP goes over the port of RTP
 	receive    bool
 	send       bool
 	held       bool // the peer put us on hold
@@ -77,6 +80,22 @@ func (s *section) configure(a *agreement, remoteRTP, remoteRTCP netip.AddrPort, 
 		s.rtcpFirst = true
 		s.rtcpAt = now.Add(rtcpInterval(true))
 	}
+}
+
+// controlSocket is where RTCP is sent from, and its port.
+func (s *section) controlSocket() (*net.UDPConn, int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mux {
+		return s.pair.rtp, s.pair.port
+	}
+	return s.pair.rtcp, s.pair.port + 1
+}
+
+func (s *section) reject() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rejected++
 }
 
 // refuse switches the section off.

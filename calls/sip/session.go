@@ -132,9 +132,19 @@ func (m *session) WriteRTP(k media.Kind, p leg.Outgoing) error {
 		return fmt.Errorf("making an RTP header: %w", err)
 	}
 	n += copy(buf[n:], p.Payload)
-	m.trace.Sent(k, false, s.pair.port, to, buf[:n])
-	_, err = s.pair.rtp.WriteToUDPAddrPort(buf[:n], to)
-	return m.ignoreUnreachable(err)
+	return m.ignoreUnreachable(m.sendRTP(s, buf[:n], to))
+}
+
+// sendRTP sends a packet, encrypted if that was agreed. The trace has it as it
+// was before, since nobody could read the other.
+func (m *session) sendRTP(s *section, b []byte, to netip.AddrPort) error {
+	m.trace.Sent(s.kind, false, s.pair.port, to, b)
+	b, err := s.guard.seal(b, false)
+	if err != nil {
+		return err
+	}
+	_, err = s.pair.rtp.WriteToUDPAddrPort(b, to)
+	return err
 }
 
 // rtpHeader is the length of a header without sources and extensions (RFC 3550
@@ -206,8 +216,11 @@ func (m *session) sendRTCP(s *section, b []byte, to netip.AddrPort) {
 	if b == nil || !to.IsValid() {
 		return
 	}
-	m.trace.Sent(s.kind, true, s.pair.port+1, to, b)
-	_, _ = s.pair.rtcp.WriteToUDPAddrPort(b, to) // lost reports are replaced by the next
+	socket, port := s.controlSocket()
+	m.trace.Sent(s.kind, true, port, to, b)
+	if b, err := s.guard.seal(b, true); err == nil {
+		_, _ = socket.WriteToUDPAddrPort(b, to) // lost reports are replaced by the next
+	}
 }
 
 // pace sends what is due: comfort silence, digits, reports. It ends with ctx or
@@ -243,8 +256,7 @@ func (m *session) flush(s *section, now time.Time, buf []byte) {
 		if n == 0 {
 			break
 		}
-		m.trace.Sent(s.kind, false, s.pair.port, to, buf[:n])
-		_, _ = s.pair.rtp.WriteToUDPAddrPort(buf[:n], to) // a lost comfort packet is no loss
+		_ = m.sendRTP(s, buf[:n], to) // a lost comfort packet is no loss
 	}
 	if b, to := s.report(now); b != nil {
 		m.sendRTCP(s, b, to)

@@ -32,10 +32,11 @@ type standing struct {
 	party   *party
 	expires time.Duration
 	line    string // "" without sip_add_contact_id
+	key     account
 
 	// Guarded by Agent.mu.
-	key   account // of its binding, once its server is known
-	state bindingState
+	server hop // of its binding, once it is known
+	state  bindingState
 }
 
 // bindingState is what is known of a registration. Guarded by Agent.mu.
@@ -110,7 +111,7 @@ func parseAccounts(c *Config) ([]*standing, error) {
 func (a *Agent) prepareAccounts() {
 	a.accounts, _ = parseAccounts(&a.cfg) // Validate has read them
 	for _, s := range a.accounts {
-		s.a, s.log = a, a.log.With("account", s.entry)
+		s.a, s.key, s.log = a, s.party.account(), a.log.With("account", s.entry)
 		if a.cfg.AddContactID {
 			s.line = strings.ToLower(rand.Text()[:16])
 		}
@@ -140,24 +141,30 @@ func (s *standing) run(ctx context.Context) {
 }
 
 func (s *standing) register(ctx context.Context) (func(), error) {
-	server, err := resolve(ctx, s.party.host, s.party.port)
-	if err != nil {
-		return nil, err
-	}
-	address, err := s.a.announced(server)
+	at := s.party.server
+	servers, err := s.a.targets(ctx, at.host, at.port, at.transport)
 	if err != nil {
 		return nil, err
 	}
 	s.a.mu.Lock()
-	s.key = s.party.account(server)
+	s.server = servers[0]
 	s.a.mu.Unlock()
-	release, err := s.a.register(ctx, s.party, server, address)
+	release, server, err := s.a.register(ctx, s.party, servers)
 	if err == nil {
 		s.a.mu.Lock()
-		s.state = bindingState{}
+		s.state, s.server = bindingState{}, server
 		s.a.mu.Unlock()
 	}
 	return release, err
+}
+
+// place is the server of the binding, invalid while none is known. The caller
+// holds Agent.mu.
+func (s *standing) place() hop {
+	if r := s.a.regs[s.key]; r != nil && r.at.Load() != nil {
+		return *r.at.Load()
+	}
+	return s.server
 }
 
 // failed notes a failure and says how long to wait.
@@ -194,7 +201,7 @@ func (a *Agent) accountOf(req *sipmsg.Request, source netip.AddrPort) *standing 
 			if line == s.line {
 				return s
 			}
-		case s.key.server.Addr() == source.Addr() && req.Recipient.User == s.login:
+		case s.place().addr.Addr() == source.Addr() && req.Recipient.User == s.login:
 			return s
 		}
 	}
@@ -219,8 +226,8 @@ func (a *Agent) Registrations() []leg.Registration {
 			}
 			x.Calls = r.users - 1
 		}
-		if s.key.server.IsValid() {
-			x.Server = s.key.server.String()
+		if at := s.place(); at.IsValid() {
+			x.Server = at.String()
 		}
 		for _, d := range a.dialogs {
 			if d.in != nil && d.in.from.account == s {
@@ -232,7 +239,7 @@ func (a *Agent) Registrations() []leg.Registration {
 	}
 	for _, r := range a.regs {
 		if !seen[r] {
-			out = append(out, r.state.tell(leg.Registration{Login: r.key.login, Domain: r.key.domain, Server: r.key.server.String(), Calls: r.users}, now))
+			out = append(out, r.state.tell(leg.Registration{Login: r.key.login, Domain: r.key.domain, Server: r.server().String(), Calls: r.users}, now))
 		}
 	}
 	return out

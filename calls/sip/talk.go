@@ -35,7 +35,7 @@ func (d *dialog) talk(ctx context.Context, res *sipmsg.Response) leg.Cause {
 	if err := d.establish(ctx, res); err != nil {
 		return d.failed(leg.Setup, 0, "the answer of the callee cannot be used: %v", err)
 	}
-	defer d.a.befriend(d.next.Addr())()
+	defer d.a.befriend(d.next.addr.Addr())()
 	d.meet(res)
 	d.timeGranted(res)
 	d.ack(res)
@@ -114,7 +114,7 @@ func (d *dialog) endFork(ctx context.Context, res *sipmsg.Response, again bool) 
 		return
 	}
 	h.to, h.routes, h.cseq = *res.To(), routes, res.CSeq().SeqNo
-	fork := &dialog{head: h, target: target, source: sourceAddr(res.Source())}
+	fork := &dialog{a: d.a, party: d.party, head: h, target: target, source: sourceOf(res)}
 	next, err := fork.nextHop(ctx)
 	if err != nil {
 		return
@@ -206,6 +206,9 @@ func (d *dialog) applyAnswer(body []byte, again bool) error {
 			if !m.usable() || !common {
 				break
 			}
+			if err := s.guard.answered(o.cryptos, d.srtp == srtpRequired, m); err != nil {
+				return err
+			}
 			dir := makeDirection(m.dir.receives() && o.dir.sends(), m.dir.sends() && o.dir.receives())
 			if err := d.configure(s, m, a, dir, now); err != nil {
 				return err
@@ -256,7 +259,7 @@ func (d *dialog) configure(s *section, m *sdpMedia, a *agreement, dir direction,
 	var rtp, ctl netip.AddrPort
 	if !m.held() {
 		var err error
-		if rtp, err = resolve(d.life, m.host, m.port); err != nil {
+		if rtp, err = d.a.mediaAddr(d.life, m.host, m.port); err != nil {
 			return err
 		}
 		if rtp.Addr().IsMulticast() || rtp.Addr() == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
@@ -270,7 +273,7 @@ func (d *dialog) configure(s *section, m *sdpMedia, a *agreement, dir direction,
 			ctl = netip.AddrPortFrom(rtp.Addr(), uint16(m.rtcpPort))
 		}
 		if m.rtcpHost != "" && m.rtcpHost != m.host {
-			if at, err := resolve(d.life, m.rtcpHost, int(ctl.Port())); err == nil && !at.Addr().IsMulticast() && !at.Addr().IsUnspecified() {
+			if at, err := d.a.mediaAddr(d.life, m.rtcpHost, int(ctl.Port())); err == nil && !at.Addr().IsMulticast() && !at.Addr().IsUnspecified() {
 				ctl = at
 			}
 		}

@@ -78,31 +78,35 @@ func (a *Agent) beginText() (life context.Context, done func(), err error) {
 // text sends the MESSAGE, again with credentials when challenged by the server
 // it was sent to.
 func (a *Agent) text(ctx context.Context, h headers, p *party, contentType, text string) (*sipmsg.Response, error) {
-	next, err := resolve(ctx, p.host, p.port)
+	targets, err := a.targets(ctx, p.server.host, p.server.port, p.server.transport)
 	if err != nil {
 		return nil, err
 	}
-	address, err := a.announced(next)
+	next := targets[0]
+	defer a.befriend(next.addr.Addr())()
+	at, err := a.reach(ctx, next)
 	if err != nil {
 		return nil, err
 	}
-	defer a.befriend(next.Addr())()
-	h.viaHost, h.viaPort = address, a.Port()
-	var challenge *sipmsg.Response
+	h.viaHost, h.viaPort = at.host, at.port
+	if p.server.loose {
+		h.routes = []string{p.server.route()}
+	}
+	creds := &credentials{user: p.user, password: p.pass}
+	login := creds.begin()
 	for {
 		req := h.request(sipmsg.MESSAGE, p.target)
 		req.RemoveHeader("Contact") // RFC 3428 section 4: it makes no dialog
 		setBody(req, contentType, text)
-		if challenge != nil {
-			if err := authorize(req, challenge, p.user, p.pass); err != nil {
-				return nil, err
-			}
-		}
+		creds.sign(req)
 		res, err := a.exchange(ctx, req, next)
-		if err != nil || challenge != nil || !challenged(res) || p.pass == "" {
+		if err != nil {
+			return nil, err
+		}
+		again, err := login.retry(res)
+		if err != nil || !again {
 			return res, err
 		}
-		challenge = res
 		h.cseq++
 	}
 }

@@ -116,11 +116,16 @@ func (w *wire) WriteTo(b []byte, to net.Addr) (int, error) {
 	return w.UDPConn.WriteTo(b, to)
 }
 
-// told passes a message on to those who look in.
+// told passes a datagram on to those who look in.
 func (w *wire) told(sent bool, peer netip.AddrPort, b []byte) {
 	if l, ok := w.LocalAddr().(*net.UDPAddr); ok {
-		w.rec.Message(sent, l.AddrPort(), peer, b)
+		w.tell(sent, l.AddrPort(), peer, b)
 	}
+}
+
+// tell passes a message on to those who look in.
+func (w *wire) tell(sent bool, local, peer netip.AddrPort, b []byte) {
+	w.rec.Message(sent, local, peer, b)
 	if !w.log.Enabled(context.Background(), slog.LevelDebug) {
 		return
 	}

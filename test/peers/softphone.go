@@ -40,6 +40,10 @@ type SoftphoneConfig struct {
 	KeepWAV  bool   // write the sound it receives to WAV files, see Received
 	SIPTrace bool   // SIP messages go to the log
 
+	Transport string        // with the registrar, and of its Contact: udp, tcp or tls; default udp
+	TLS       *Certificates // its certificate for SIP over TLS, on port Port+1, and whom it trusts
+	SRTP      string        // media encryption of baresip's module srtp: srtp, srtp-mand; default none
+
 	Registrar *Registrar // register there; nil: do not
 	Password  string     // default "pw" + User, the registrar's rule
 	Expires   int        // seconds; default 60
@@ -70,6 +74,7 @@ func StartSoftphone(t testing.TB, c SoftphoneConfig) *Softphone {
 	def(&c.User, "10006")
 	def(&c.Audio, PCMA)
 	def(&c.Video, H264)
+	def(&c.Transport, "udp")
 	def(&c.Password, "pw"+c.User)
 	if c.Calls == 0 {
 		c.Calls = 8
@@ -142,6 +147,9 @@ func (p *Softphone) config(clips, modules string, ctrl, rtpFrom, rtpTo int) stri
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("poll_method epoll\nsip_listen 127.0.0.1:%d\nnet_interface 127.0.0.1", p.Port)
+	if p.cfg.TLS != nil {
+		line("sip_certificate %s\nsip_cafile %s", p.cfg.TLS.Pair, p.cfg.TLS.CA)
+	}
 	line("call_local_timeout 120\ncall_max_calls %d\naudio_buffer 20-160", p.cfg.Calls)
 	line("audio_source aufile,%s\naudio_player aubridge,sink\naudio_alert aubridge,alert", filepath.Join(clips, wav))
 	line("ausrc_format s16\nauplay_format s16\nauenc_format s16\naudec_format s16")
@@ -157,6 +165,9 @@ func (p *Softphone) config(clips, modules string, ctrl, rtpFrom, rtpTo int) stri
 		mods = append(mods, "avcodec")
 	case VP8:
 		mods = append(mods, "vp8")
+	}
+	if p.cfg.SRTP != "" {
+		mods = append(mods, "srtp")
 	}
 	if p.cfg.KeepWAV {
 		mods = append(mods, "sndfile")
@@ -184,7 +195,10 @@ func (p *Softphone) account() string {
 	if c.Manual {
 		answer = "manual"
 	}
-	a := fmt.Sprintf("<sip:%s@127.0.0.1;transport=udp>;auth_user=%s;auth_pass=%s;audio_codecs=%s;answermode=%s", c.User, c.User, c.Password, audio, answer)
+	a := fmt.Sprintf("<sip:%s@127.0.0.1;transport=%s>;auth_user=%s;auth_pass=%s;audio_codecs=%s;answermode=%s", c.User, c.Transport, c.User, c.Password, audio, answer)
+	if c.SRTP != "" {
+		a += ";mediaenc=" + c.SRTP
+	}
 	switch c.Video {
 	case H264, VP8:
 		a += ";video_codecs=" + c.Video
@@ -192,7 +206,11 @@ func (p *Softphone) account() string {
 		a += ";video_codecs="
 	}
 	if c.Registrar != nil {
-		return a + fmt.Sprintf(";outbound=\"sip:%s;transport=udp\";regint=%d\n", c.Registrar.Addr(), c.Expires)
+		at := c.Registrar.Addr()
+		if c.Transport == "tls" {
+			at = fmt.Sprintf("127.0.0.1:%d", c.Registrar.TLSPort)
+		}
+		return a + fmt.Sprintf(";outbound=\"sip:%s;transport=%s\";regint=%d\n", at, c.Transport, c.Expires)
 	}
 	return strings.Replace(a, "@127.0.0.1", fmt.Sprintf("@127.0.0.1:%d", p.Port), 1) + ";regint=0\n"
 }
