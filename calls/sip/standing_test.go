@@ -45,7 +45,9 @@ func TestStandingAccountIsCalled(t *testing.T) {
 			phone.WaitEvent(t, "CALL_CLOSED")
 			c.wait(leg.Ended)
 			s.stop()
-			if kam.Registered("10006") || strings.Count(kam.Log(), " REGISTERED 10006 ") != 1 {
+			// The registrar writes its log after it has answered.
+			peers.Eventually(t, "the end of the registration", 5*time.Second, func() bool { return !kam.Registered("10006") })
+			if strings.Count(kam.Log(), " REGISTERED 10006 ") != 1 {
 				t.Errorf("after the stop:\n%s", kam.Log())
 			}
 		})
