@@ -26,13 +26,22 @@ func (t *trackInput) report(in *Input, r *rtcp.SenderReport, local time.Duration
 	}
 	s := srSample{at: local, y: ntpTime(r.NTPTime).Sub(in.start) - m, arr: t.src.clock.offset,
 		sent: from.off, way: from.set, jitter: t.src.clock.jitter}
-	for _, sent := range t.sent {
-		// The next frame may have overtaken the report.
-		if age := local - sent.at; sent.ts == r.RTPTime && age >= 0 && age < time.Second {
-			s.repeats, s.stuck = true, age
-		}
-	}
+	s.stuck, s.repeats = t.ageOf(r.RTPTime, local)
 	t.snd.add(s)
+}
+
+// ageOf is how old the frame of this timestamp was when a report that repeats it
+// left: it came before, and the next one after, though that may have overtaken it.
+func (t *trackInput) ageOf(ts uint32, local time.Duration) (age time.Duration, ok bool) {
+	next := local
+	for i := range t.sent { // from the newest on
+		f := t.sent[(t.sentAt+sentFrames-i)%sentFrames]
+		if since := local - f.at; f.ts == ts && since >= 0 && since < time.Second {
+			age, ok = max(min(next, local)-f.at, 0), true
+		}
+		next = f.at
+	}
+	return age, ok
 }
 
 // earlyReport keeps a sender report whose source has sent no packet yet (ffmpeg's first).

@@ -1,6 +1,7 @@
 package rtpin
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -37,6 +38,16 @@ func TestReportsOfABusySender(t *testing.T) {
 		if s.how != lessLate || s.broken {
 			t.Errorf("%s: the reports are read as %d, given up: %v", c.name, s.how, s.broken)
 		}
+	}
+}
+
+// Reports that repeat the newest frame's timestamp, always as old, are known for
+// what they are also where later frames overtake them: sound stays where arrival puts it.
+func TestRepeatsAreOvertaken(t *testing.T) {
+	for _, behind := range []time.Duration{0, 30 * ms, 150 * ms, 250 * ms} {
+		a := flow{end: 30 * sec, latency: 41 * ms, srStuck: true, srDelay: behind}
+		v := flow{end: 30 * sec, latency: 21 * ms}
+		newSim(t, DefaultConfig(), 1, &a, &v).run().check().bound(fmt.Sprintf("reports overtaken by %v", behind), 0, 30*sec, 20*ms)
 	}
 }
 

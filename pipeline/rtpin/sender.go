@@ -85,7 +85,7 @@ type srSample struct {
 	// jitter is the track's, RFC 3550 section 6.4.1.
 	jitter time.Duration
 	// repeats says that the report's timestamp is that of the newest frame,
-	// stuck is how long ago that frame came.
+	// stuck is how old that frame was when the report left.
 	repeats bool
 	stuck   time.Duration
 }

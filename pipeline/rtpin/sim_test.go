@@ -102,6 +102,7 @@ type flow struct {
 	srStamp    func(r *rand.Rand, t time.Duration) time.Duration // error of the reports' timestamp
 	srStuck    bool                                              // timestamp of the last frame
 	srSent     bool                                              // the same, carried on from when it was sent
+	srDelay    time.Duration                                     // of reports, more than packets'
 	srEnd      time.Duration                                     // no reports from then on
 	encode     func(*rand.Rand) time.Duration                    // what each frame takes more than latency; the next one waits for it
 
@@ -120,6 +121,8 @@ type flow struct {
 	nextSR   time.Duration
 	captured int
 	lastSent time.Duration
+	restarts []time.Duration // start, newSSRC, newBase
+	rough    time.Duration   // the greatest jitter near a restart or a report
 }
 
 // stall is a sender that stops at a time and then catches up.
@@ -134,6 +137,19 @@ func (s stall) sent(t time.Duration) time.Duration {
 		return t
 	}
 	return max(t, s.at+s.length+time.Duration(float64(t-s.at)/s.speed))
+}
+
+// decisive says whether what is sent at t decides by its arrival where the track
+// lies: near the begin of a source or of timestamps, and a report.
+func (f *flow) decisive(t time.Duration) bool {
+	const near = 400 * ms
+	for _, r := range f.restarts {
+		if d := t - r; d >= 0 && d < near {
+			return true
+		}
+	}
+	since := (t - f.start + f.srEvery - f.srFirst%f.srEvery) % f.srEvery // a report
+	return !f.quietSR && (since < ms || since > f.srEvery-near)
 }
 
 type sentAt struct {
@@ -233,6 +249,7 @@ func newSim(tb tester, cfg Config, seed int64, a, v *flow) *sim {
 			f.srFirst, f.srEvery = 5*time.Second, 5*time.Second
 		}
 		f.next, f.nextSR = f.start, f.start+f.srFirst
+		f.restarts = slices.Concat([]time.Duration{f.start}, f.newSSRC, f.newBase)
 		f.seq, f.ssrc, f.tsBase, f.wantKey = uint16(s.rnd.Uint32()), s.rnd.Uint32(), s.rnd.Uint32(), true
 		s.in.Expect(f.kind, true)
 		s.flows = append(s.flows, f)
@@ -249,7 +266,10 @@ func (s *sim) push(e event) {
 func (s *sim) arrival(f *flow, sent time.Duration) time.Duration {
 	d := f.delay
 	if f.jitter != nil {
-		d += f.jitter(s.rnd)
+		j := f.jitter(s.rnd)
+		if d += j; f.decisive(sent) {
+			f.rough = max(f.rough, j)
+		}
 	}
 	return max(f.stall.sent(sent)+d, f.burst)
 }
@@ -347,7 +367,7 @@ func (s *sim) report(f *flow) {
 	}
 	at := t0.Add(wall)
 	ntp := uint64(at.Unix()+2208988800)<<32 | uint64(at.Nanosecond())<<32/1e9
-	s.push(event{at: s.arrival(f, t), kind: f.kind, rtcp: []rtcp.Packet{&rtcp.SenderReport{SSRC: f.ssrc, NTPTime: ntp, RTPTime: stamp}}})
+	s.push(event{at: s.arrival(f, t) + f.srDelay, kind: f.kind, rtcp: []rtcp.Packet{&rtcp.SenderReport{SSRC: f.ssrc, NTPTime: ntp, RTPTime: stamp}}})
 }
 
 func (s *sim) emit(f *media.Frame) {

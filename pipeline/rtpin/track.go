@@ -16,6 +16,9 @@ const (
 	askAfter = 200 * time.Millisecond
 	// defaultDuration is assumed for audio packets that do not tell theirs.
 	defaultDuration = 20 * time.Millisecond
+	// sentFrames is how many frames may overtake the report that repeats the
+	// timestamp of one: 320 ms of sound.
+	sentFrames = 16
 	// frameChunk is how many frames are allocated at once. Frames of a chunk
 	// are freed together, and they are neighbours in time.
 	frameChunk = 16
@@ -78,8 +81,9 @@ type trackInput struct {
 	gap      bool // the next frame carries Gap
 	prev     arrived
 	prevSet  bool
-	sent     [2]sentFrame // the newest two timestamps
-	lastPT   uint8        // last payload type that was reported as a codec change
+	sent     [sentFrames]sentFrame // the newest timestamps, a ring
+	sentAt   int                   // where the newest is
+	lastPT   uint8                 // last payload type that was reported as a codec change
 	ptSeen   bool
 	reached  time.Duration // media time up to which units were seen, usable or not
 	end      time.Duration // media time at which the last frame ends
@@ -158,8 +162,9 @@ func (t *trackInput) push(in *Input, p *rtp.Packet, local time.Duration) {
 	}
 	if timed {
 		t.ended = false
-		if p.Timestamp != t.sent[0].ts {
-			t.sent[0], t.sent[1] = sentFrame{p.Timestamp, local}, t.sent[0]
+		if p.Timestamp != t.sent[t.sentAt].ts {
+			t.sentAt = (t.sentAt + 1) % sentFrames
+			t.sent[t.sentAt] = sentFrame{p.Timestamp, local}
 		}
 		if !t.asking && t.waitKey && !t.everAsk {
 			t.asking, t.askSince = true, local

@@ -35,6 +35,9 @@ type TrackStats struct {
 	Dropped      int     `json:"dropped"`
 	Reports      int     `json:"senderReports"`
 	JitterMillis float64 `json:"jitterMs"`
+	Concealed    float64 `json:"concealedMs"`
+	Freezes      int     `json:"freezes"`
+	FreezeMillis float64 `json:"freezeMs"`
 }
 
 // Port is where the server receives the track, 0 without a track.

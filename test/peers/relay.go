@@ -36,9 +36,12 @@ type Relay struct {
 	conns []*net.UDPConn
 	wg    sync.WaitGroup
 
-	mu    sync.Mutex
-	first [2]uint32 // timestamps of the first packets
-	heard [2]bool
+	mu      sync.Mutex
+	first   [2]uint32 // timestamps of the first packets
+	heard   [2]bool
+	passed  [2]bool // a packet was sent on
+	dropped [2]int  // since then
+	healed  bool
 }
 
 // NewRelay reserves the relay's ports.
@@ -92,7 +95,7 @@ func (r *Relay) run(i int, to *net.UDPAddr) {
 			return
 		}
 		b, ok := r.rewrite(append([]byte(nil), buf[:n]...), i > 1, report)
-		if !ok || !report && rnd.Float64() < r.n.Loss {
+		if !ok || !report && r.drop(i/2, rnd.Float64() < r.n.Loss) {
 			continue
 		}
 		copies := 1
@@ -115,6 +118,29 @@ func (r *Relay) run(i int, to *net.UDPAddr) {
 			})
 		}
 	}
+}
+
+// drop decides whether the packet of a track that was to be lost is, and counts it.
+func (r *Relay) drop(track int, lost bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	lost = lost && !r.healed
+	switch {
+	case !lost:
+		r.passed[track] = true
+	case r.passed[track]:
+		r.dropped[track]++
+	}
+	return lost
+}
+
+// Heal ends the loss, and returns how many packets of each track were lost. Those
+// before the first that passed are not counted: nobody can know of them.
+func (r *Relay) Heal() (audio, video int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.healed = true
+	return r.dropped[0], r.dropped[1]
 }
 
 // Differences of the new source to the old.
