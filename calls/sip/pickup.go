@@ -166,7 +166,14 @@ func (d *dialog) confirm(ctx context.Context, res *sipmsg.Response, acked <-chan
 		case ack := <-d.in.tx.Acks():
 			d.handleACK(ack)
 		case c := <-d.ended:
-			return c, false
+			if !d.follows(acked) {
+				return c, false
+			}
+			select { // for whoever leads the call from here
+			case d.ended <- c:
+			default:
+			}
+			return leg.Cause{}, true
 		case <-ctx.Done():
 			return d.failed(leg.Internal, 0, "the server stopped before the caller acknowledged our answer"), false
 		case now := <-timer.C:
@@ -178,6 +185,24 @@ func (d *dialog) confirm(ctx context.Context, res *sipmsg.Response, acked <-chan
 			_ = d.in.tx.Respond(res) // lost ones are repeated
 			wait = min(2*wait, timerT2)
 			timer.Reset(min(wait, time.Until(deadline)))
+		}
+	}
+}
+
+// follows says that the ACK is there, or comes at once, although the BYE was
+// seen before it: the two can travel together, and each request is handled by a
+// goroutine of its own.
+func (d *dialog) follows(acked <-chan struct{}) bool {
+	timer := time.NewTimer(timerT1)
+	defer timer.Stop()
+	for {
+		select {
+		case <-acked:
+			return true
+		case ack := <-d.in.tx.Acks():
+			d.handleACK(ack)
+		case <-timer.C:
+			return false
 		}
 	}
 }

@@ -23,6 +23,10 @@ const (
 	sourceRate  = 20
 	sourceBurst = 100
 	maxHeaders  = 256
+	// settle is how long the end of reading is kept from sipgo, so that requests
+	// it has just begun to handle find their connection in its table. One that
+	// finds none makes it open a socket that is never closed.
+	settle = 50 * time.Millisecond
 )
 
 // wire is the SIP socket as sipgo sees it. It bounds what strangers may cost:
@@ -66,6 +70,7 @@ func (w *wire) ReadFrom(b []byte) (int, net.Addr, error) {
 			if isRefused(err) {
 				continue
 			}
+			time.Sleep(settle)
 			return 0, nil, err
 		}
 		src = netip.AddrPortFrom(src.Addr().Unmap(), src.Port())
@@ -78,6 +83,7 @@ func (w *wire) ReadFrom(b []byte) (int, net.Addr, error) {
 			w.table.Lock()
 			w.reading = false
 			clear(w.sources)
+			time.Sleep(settle)
 			return 0, nil, net.ErrClosed
 		}
 		w.sources[src] = struct{}{}
