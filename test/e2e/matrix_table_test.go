@@ -136,6 +136,7 @@ var sounds = map[string]struct {
 	peers.G722:       {"adpcm_g722", 33, -28},
 	peers.Opus:       {"opus", 16, -28},
 	peers.OpusStereo: {"opus", 28, -31},
+	peers.G729:       {"opus", 8, 0},  // nor G.729
 	peers.Speex8:     {"opus", 17, 0}, // no browser takes Speex
 	peers.Speex16:    {"opus", 22, -36},
 }

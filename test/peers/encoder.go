@@ -38,6 +38,9 @@ type EncoderTrack struct {
 	Encode string
 
 	clip string // what it is made of, if not the usual
+
+	// recode makes a function that puts another payload in place of each packet's; a [Tap] does it.
+	recode func(testing.TB) func(payload []byte) []byte
 }
 
 // Encoder is a real encoder that sends a clip once as RTP, in real time, both

@@ -15,6 +15,7 @@ const (
 	OpusStereo = "opus/stereo"
 	Speex8     = "SPEEX/8000"
 	Speex16    = "SPEEX/16000"
+	G729       = "G729"      // no encoder sends it by itself: a [Tap] codes PCMA anew with libbcg729
 	H264Copy   = "H264/copy" // the clip's own H.264 as it is; its parameter sets stand in the SDP only
 	VP8Copy    = "VP8/copy"
 	H264Single = "H264/mode0" // packetization mode 0: slices that fit into packets, neither cut nor gathered
@@ -34,6 +35,7 @@ var (
 	vp8Track  = EncoderTrack{PayloadType: 114, Rtpmap: "VP8/90000"}
 	pcma      = EncoderTrack{PayloadType: 8, Rtpmap: "PCMA/8000"}
 	pcmu      = EncoderTrack{PayloadType: 0, Rtpmap: "PCMU/8000"}
+	g729Track = EncoderTrack{PayloadType: 18, Rtpmap: "G729/8000"}
 	g722      = EncoderTrack{PayloadType: 9, Rtpmap: "G722/8000"}
 	speex8    = EncoderTrack{PayloadType: 97, Rtpmap: "SPEEX/8000"}
 	speex16   = EncoderTrack{PayloadType: 98, Rtpmap: "SPEEX/16000"}
@@ -51,6 +53,7 @@ var encodings = map[program]struct {
 }{
 	{FFmpeg, PCMA}:       {pcma, "-c:a pcm_alaw -ar 8000 -ac 1 -af aresample=8000,asetnsamples=n=160:p=0"},
 	{FFmpeg, PCMU}:       {pcmu, "-c:a pcm_mulaw -ar 8000 -ac 1 -af aresample=8000,asetnsamples=n=160:p=0"},
+	{FFmpeg, G729}:       {g729Track, "-c:a pcm_alaw -ar 8000 -ac 1 -af aresample=8000,asetnsamples=n=160:p=0"},
 	{FFmpeg, G722}:       {g722, "-c:a g722 -ar 16000 -ac 1 -frame_size 320"},
 	{FFmpeg, Speex8}:     {speex8, "-c:a libspeex -ar 8000 -ac 1 -frames_per_packet 1"},
 	{FFmpeg, Speex16}:    {speex16, "-c:a libspeex -ar 16000 -ac 1 -frames_per_packet 1"},
@@ -94,6 +97,8 @@ func Encode(t testing.TB, name, codec string) *EncoderTrack {
 	}
 	e.track.Encode = e.encode
 	switch codec {
+	case G729:
+		e.track.recode = toG729
 	case H264Copy:
 		e.track.clip = media.WideH264
 		e.track.Fmtp += "; sprop-parameter-sets=" + ParameterSets(t)

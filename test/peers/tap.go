@@ -13,8 +13,8 @@ import (
 	"github.com/pion/rtp"
 )
 
-// Tap is a relay between an [Encoder] (Relayed) and who receives it. It changes
-// nothing and notes what was sent.
+// Tap is a relay between an [Encoder] (Relayed) and who receives it. It notes what
+// was sent and changes nothing, but for payloads that no encoder sends by itself.
 type Tap struct {
 	AudioPort, VideoPort int // send here; RTCP one above
 	audio, video         sent
@@ -56,8 +56,8 @@ func StartTap(t testing.TB, e *Encoder, audioTo, videoTo int) *Tap {
 	}{{e.cfg.Audio, &tap.audio, p, e.AudioPort, audioTo}, {e.cfg.Video, &tap.video, p + 2, e.VideoPort, videoTo}} {
 		if r.tr != nil {
 			r.s.clock = r.tr.clock()
-			relay(t, r.in, r.from, r.to, r.s.rtp)
-			relay(t, r.in+1, r.from+1, r.to+1, r.s.rtcp)
+			relay(t, r.in, r.from, r.to, r.s.rtp, recoder(t, r.tr))
+			relay(t, r.in+1, r.from+1, r.to+1, r.s.rtcp, same)
 		}
 	}
 	return tap
@@ -86,8 +86,8 @@ func (p *Tap) Wait(t testing.TB, e *Encoder) {
 	e.Stop()
 }
 
-// relay passes on what comes to a port, after note has seen it.
-func relay(t testing.TB, in, from, to int, note func([]byte)) {
+// relay passes on what comes to a port, as change makes it, after note has seen it.
+func relay(t testing.TB, in, from, to int, note func([]byte), change func([]byte) []byte) {
 	t.Helper()
 	local := func(port int) *net.UDPAddr { return &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port} }
 	rx, err := net.ListenUDP("udp", local(in))
@@ -109,7 +109,7 @@ func relay(t testing.TB, in, from, to int, note func([]byte)) {
 				return
 			}
 			note(buf[:n])
-			tx.Write(buf[:n]) // who has gone does not matter here
+			tx.Write(change(buf[:n])) // who has gone does not matter here
 		}
 	}()
 	t.Cleanup(func() { rx.Close(); tx.Close(); <-done })
