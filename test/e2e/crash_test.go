@@ -49,7 +49,11 @@ func TestKill9(t *testing.T) {
 	srv.Start(t)
 	var whole *media.Report
 	peers.Eventually(t, "the finished file", 20*time.Second, func() bool {
-		b, err := os.ReadFile(one(t, "recordings after the restart", srv.Recordings(t, "kill_1*.mp4")))
+		files := srv.Recordings(t, "kill_1*.mp4") // the torn one and the new one, until it is in its place
+		if len(files) != 1 || strings.Contains(files[0], ".live.") {
+			return false
+		}
+		b, err := os.ReadFile(files[0])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +147,10 @@ func TestTerm(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	phone.WaitEvent(t, "CALL_CLOSED")
-	file := one(t, "recordings", srv.Recordings(t, "*"))
+	file := one(t, "recordings", srv.Recordings(t, "*.mp4"))
+	if code, out := peers.Command(t, "verify", file); code != 0 {
+		t.Errorf("verify: %d: %s", code, out)
+	}
 	checkTracks(t, measure(t, file, media.Options{}), true)
 	b, err := os.ReadFile(file)
 	if err != nil {
