@@ -22,6 +22,12 @@ type Incoming struct {
 	Message string
 	// HasAudio and HasVideo say what the offer holds with a codec we know.
 	HasAudio, HasVideo bool
+	// Tracks is what the offer holds with codecs we know, the caller's preference
+	// first; nil if we are to make the offer.
+	Tracks []TrackInfo
+	// User is the account, login@domain, of a user of this server who calls and
+	// has proved to be that; "" for calls from elsewhere.
+	User string
 }
 
 // Terms are what this side wants of the media of a call it takes.
@@ -30,6 +36,9 @@ type Terms struct {
 	SendAudio, SendVideo bool
 	// ToRTMP says that the call goes straight to RTMP, as in Request.
 	ToRTMP bool
+	// Like, when not nil, describes the leg this one will be joined to. Of the
+	// caller's formats those it has are agreed on first, of video those only.
+	Like []TrackInfo
 }
 
 // Inbound is a Leg that calls us. Its events begin with Trying. Until Answer,

@@ -256,6 +256,11 @@ type Request struct {
 	SendAudio, SendVideo bool
 	// ToRTMP says that the call goes straight to RTMP, for codecs_exclude_sip_rtmp.
 	ToRTMP bool
+	// Like, when not nil, describes the leg this one will be joined to: its kinds
+	// are the only ones offered, its audio codecs go before others and its video
+	// codecs (with their fmtp) are the only ones, so that packets can be passed on
+	// as they are. Receive and Send are seen from this side, as everywhere.
+	Like []TrackInfo
 }
 
 // Dialer starts an outgoing leg. It returns at once; progress and failure
