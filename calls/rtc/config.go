@@ -1,0 +1,4 @@
+package rtc
+
+// Config holds the settings of browsers' calls.
+type Config struct{}
