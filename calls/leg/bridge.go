@@ -46,6 +46,13 @@ type Line interface {
 	Ring(ctx context.Context, i Invitation) (Leg, error)
 }
 
+// Member is a Line that belongs to a browser's session.
+type Member interface {
+	Line
+	// Session names the session and the application it is for.
+	Session() (id, appKey string)
+}
+
 // Switchboard knows the lines of each account. It is safe for concurrent use.
 type Switchboard interface {
 	// Attach adds a line to an account, login@domain; detach takes it away. A

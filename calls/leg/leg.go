@@ -42,6 +42,15 @@ type Transferer interface {
 	Transfer(ctx context.Context, target, replaces string) error
 }
 
+// Referee is a Leg whose other side can ask to be connected to somebody else
+// (RFC 3515): the event Referred, one at a time.
+type Referee interface {
+	// Refer tells the other side, who asked, how that new call goes, by its SIP
+	// status. The first final one ends the matter: 200 means that the other side is
+	// not needed any more. It does not wait.
+	Refer(code int, text string)
+}
+
 // Messenger is a Leg that carries text messages.
 type Messenger interface {
 	// SendMessage sends a text of at most 1300 bytes and returns when the remote
@@ -75,6 +84,7 @@ const (
 	MessageReceived                      // Text is what the other side wrote
 	DTMFReceived                         // Digit is set; Text is the way it came, "RTP" or "INFO"
 	KeyframeWanted                       // the other side asked for a key frame otherwise than by RTCP
+	Referred                             // the other side asks us to call Text, a user or a SIP URI; see Referee
 	Ended                                // last event; Cause is set
 )
 
