@@ -1,4 +1,5 @@
-// Package web holds the pages people open: the player, a landing page and the call doctor.
+// Package web holds the pages people open: the player, the phone, a landing page, the
+// call doctor and a page for developers.
 // They are embedded, need no build step and load nothing from elsewhere.
 package web
 
@@ -30,6 +31,11 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 const playerPolicy = "default-src 'none'; script-src 'self' blob:; style-src 'self'; img-src 'self'; media-src 'self' blob:; " +
 	"connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors *"
 
+// phonePolicy is the same for the phone, which no other page may frame: a visitor
+// could be led to call somebody.
+const phonePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob:; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+
 // files maps what is served to the embedded file. All names are exact, so that
 // a stream called "player" keeps its HLS address.
 var files = map[string]string{
@@ -41,6 +47,14 @@ var files = map[string]string{
 	"/player/doctor.js":             "doctor.js",
 	"/player/lineout.css":           "lineout.css",
 	"/player/icon.svg":              "icon.svg",
+	"/phone":                        "phone.html",
+	"/phone/phone.js":               "phone.js",
+	"/phone/line.js":                "line.js",
+	"/phone/whep.js":                "whep.js",
+	"/phone/tones.js":               "tones.js",
+	"/phone/phone.css":              "phone.css",
+	"/phone/develop.js":             "develop.js",
+	"/developers":                   "develop.html",
 	"/player/vendor/hls.min.js":     "vendor/hls.min.js",
 	"/player/vendor/LICENSE.hls.js": "vendor/LICENSE.hls.js",
 }
@@ -53,7 +67,11 @@ var types = map[string]string{".html": "text/html;charset=UTF-8", ".js": "text/j
 func Routes() (map[string]http.Handler, error) {
 	out := map[string]http.Handler{}
 	for route, name := range files {
-		h, err := embedded(name, playerPolicy)
+		csp := playerPolicy
+		if name == "phone.html" {
+			csp = phonePolicy
+		}
+		h, err := embedded(name, csp)
 		if err != nil {
 			return nil, err
 		}
