@@ -26,7 +26,7 @@ type call struct {
 	stream  *pipeline.Stream
 	leg     leg.Leg
 	in      *incoming // nil in calls of ours
-	tap     *tap
+	tap     *reception
 	inject  *injection
 
 	ctx    context.Context // ends when the call has ended
@@ -234,7 +234,7 @@ func (c *call) handle(e leg.Event) bool {
 		return false
 	case leg.MediaChanged:
 		if c.tap != nil {
-			c.tap.mediaChanged()
+			c.tap.MediaChanged()
 		}
 		c.inject.refresh()
 		return false
@@ -261,7 +261,7 @@ func (c *call) handle(e leg.Event) bool {
 	}
 	if e.Type == leg.Answered && !hanging {
 		if c.tap != nil {
-			c.tap.mediaChanged() // the answer may differ from the early description
+			c.tap.MediaChanged() // the answer may differ from the early description
 		}
 		if err := c.startTap(e.Media); err != nil {
 			c.end(leg.Cause{Local: true, Kind: leg.NoCommonCodecs, Text: err.Error()})

@@ -101,8 +101,8 @@ func (c *call) stats(now time.Time) Stats {
 	}
 	var in rtpin.Stats
 	if t != nil {
-		s.QueueDropped = t.dropped.Load()
-		if p := t.stats.Load(); p != nil {
+		s.QueueDropped = t.Dropped()
+		if p := t.Stats(); p != nil {
 			in = *p
 		}
 	}

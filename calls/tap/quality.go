@@ -1,4 +1,4 @@
-package calls
+package tap
 
 import (
 	"lineout/pipeline"
@@ -6,7 +6,7 @@ import (
 )
 
 // quality is what outputs may know of how well the call is received.
-func (t *tap) quality() pipeline.Quality {
+func (t *Tap) quality() pipeline.Quality {
 	st := t.stats.Load()
 	if st == nil {
 		return pipeline.Quality{Sync: string(rtpin.SyncNone)}

@@ -1,4 +1,4 @@
-package calls
+package tap
 
 import (
 	"fmt"
@@ -12,14 +12,14 @@ import (
 // addTrack maps one negotiated section onto a track: of the codec it has if the
 // section still has it, else of its preferred one. It says whether the stream
 // has to be told of a new track.
-func (t *tap) addTrack(info leg.TrackInfo) (added *media.Track, err error) {
-	if !info.Receive {
+func (t *Tap) addTrack(info leg.TrackInfo) (added *media.Track, err error) {
+	if !info.Receive || !t.wants(info.Kind) {
 		return nil, nil
 	}
 	formats := map[uint8]rtpin.Format{}
 	var first *leg.Format
 	for i, f := range info.Formats {
-		codec := t.c.m.d.Codecs.Get(f.Codec)
+		codec := t.c.Codecs.Get(f.Codec)
 		if codec == nil {
 			continue
 		}
@@ -50,7 +50,7 @@ func (t *tap) addTrack(info leg.TrackInfo) (added *media.Track, err error) {
 
 // use receives a kind as a track of a codec; one that was used before is used
 // again, so that the number of tracks is bounded by that of the codecs.
-func (t *tap) use(k media.Kind, c media.Codec, clockRate, channels int) (added *media.Track, err error) {
+func (t *Tap) use(k media.Kind, c media.Codec, clockRate, channels int) (added *media.Track, err error) {
 	var tr *media.Track
 	for _, x := range t.tracks {
 		if x.Kind == k && x.Codec == c && x.ClockRate == clockRate {
@@ -74,7 +74,7 @@ const noiseRate = 8000
 
 // retrack follows a change of what was agreed: a section that joins becomes a
 // new track, one that left is not waited for any more.
-func (t *tap) retrack() {
+func (t *Tap) retrack() {
 	present := map[media.Kind]bool{}
 	for _, info := range t.md.Tracks() {
 		present[info.Kind] = true
@@ -109,7 +109,7 @@ func covers(have, want map[uint8]rtpin.Format) bool {
 	return true
 }
 
-func (t *tap) newTrack(k media.Kind, c media.Codec, clockRate, channels int) *media.Track {
+func (t *Tap) newTrack(k media.Kind, c media.Codec, clockRate, channels int) *media.Track {
 	tr := &media.Track{ID: k.String(), Kind: k, Codec: c, ClockRate: clockRate, Channels: channels}
 	if k == media.Video {
 		tr.RequestKeyframe = t.requestKeyframe
@@ -123,17 +123,13 @@ func (t *tap) newTrack(k media.Kind, c media.Codec, clockRate, channels int) *me
 const codecRest = 2 * time.Second
 
 // changeCodec follows the other party to another of the agreed codecs.
-func (t *tap) changeCodec(k media.Kind, pt uint8, f rtpin.Format) {
+func (t *Tap) changeCodec(k media.Kind, pt uint8, f rtpin.Format) {
 	now := time.Now()
 	if now.Sub(t.switched[k]) < codecRest {
 		return
 	}
 	t.switched[k] = now
-	channels := 0
-	if k == media.Audio {
-		channels = 1
-	}
-	added, err := t.use(k, f.Codec.Name(), f.ClockRate, channels)
+	added, err := t.use(k, f.Codec.Name(), f.ClockRate, t.channels(k, pt))
 	if err != nil {
 		t.log.Warn("codec change not followed", "track", k, "codec", f.Codec.Name(), "err", err)
 		return
@@ -142,4 +138,16 @@ func (t *tap) changeCodec(k media.Kind, pt uint8, f rtpin.Format) {
 		t.stream.AddTrack(added)
 	}
 	t.log.Info("the other party changed its codec", "track", k, "codec", f.Codec.Name(), "payload_type", pt)
+}
+
+// channels of a payload type, as agreed.
+func (t *Tap) channels(k media.Kind, pt uint8) int {
+	for _, info := range t.md.Tracks() {
+		for _, f := range info.Formats {
+			if info.Kind == k && f.PayloadType == pt {
+				return f.Channels
+			}
+		}
+	}
+	return 0
 }

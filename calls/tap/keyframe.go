@@ -1,4 +1,4 @@
-package calls
+package tap
 
 import "time"
 
@@ -16,7 +16,7 @@ const (
 
 // keyframe ends a request. What one took counts from its first sending, so that
 // a party that needs longer than the first wait is found to be slow, not deaf.
-func (t *tap) keyframe(now time.Time) {
+func (t *Tap) keyframe(now time.Time) {
 	t.md.KeyframeCame()
 	if t.tries > 0 {
 		took := now.Sub(t.firstAt)
@@ -32,7 +32,7 @@ func (t *tap) keyframe(now time.Time) {
 // keyframeWait is the time from the newest request to the next. Repeats follow
 // each other ever more slowly: a large picture on a thin line must not be asked
 // for again while it is coming.
-func (t *tap) keyframeWait() time.Duration {
+func (t *Tap) keyframeWait() time.Duration {
 	if t.tries == 0 {
 		return keyframeGap
 	}
@@ -44,7 +44,7 @@ func (t *tap) keyframeWait() time.Duration {
 }
 
 // askKeyframe sends the request that is due and returns when to look again.
-func (t *tap) askKeyframe(now, next time.Time) time.Time {
+func (t *Tap) askKeyframe(now, next time.Time) time.Time {
 	if !t.wantKey.Load() {
 		return next
 	}
