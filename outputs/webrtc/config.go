@@ -3,20 +3,17 @@ package webrtc
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 	"time"
 
 	"github.com/pion/webrtc/v4"
+
+	"lineout/calls/rtc/transport"
 )
 
 // Config holds the settings of WebRTC playback.
 type Config struct {
-	UDPPort int `setting:"webrtc.udp_port" default:"0" min:"0" max:"65535" doc:"UDP port all WebRTC viewers share; 0 takes a free one"`
-	TCPPort int `setting:"webrtc.tcp_port" default:"0" min:"0" max:"65535" doc:"TCP port for viewers whose network lets no UDP through; 0 turns it off"`
-
-	IP      string `setting:"ip" default:"" doc:"address announced to the outside (behind 1:1 NAT: the public one)"`
-	IPLocal string `setting:"ip_local" default:"" doc:"local address media is sent from; empty or 0.0.0.0 uses all"`
+	transport.Config
 
 	ICEServers []string `setting:"webrtc.ice_servers" default:"" secret:"true" doc:"STUN and TURN servers told to WHEP players, each as url or url|user|password"`
 
@@ -42,15 +39,7 @@ func DefaultConfig() Config {
 
 // Validate reports every setting that cannot work, by its name.
 func (c *Config) Validate() error {
-	var errs []error
-	for _, a := range []struct{ name, value string }{{"ip", c.IP}, {"ip_local", c.IPLocal}} {
-		if a.value == "" {
-			continue
-		}
-		if _, err := netip.ParseAddr(a.value); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %q is no IP address", a.name, a.value))
-		}
-	}
+	errs := []error{c.Config.Validate()}
 	for _, d := range []struct {
 		name  string
 		value time.Duration

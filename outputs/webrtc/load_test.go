@@ -23,6 +23,7 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 
+	"lineout/calls/rtc/transport"
 	"lineout/codecs/g711"
 	"lineout/codecs/h264"
 	"lineout/media"
@@ -245,7 +246,7 @@ func loadStream(hub *pipeline.Hub) error {
 // yardstick is the plain loop: one TrackLocalStaticRTP per kind, no
 // interceptors, one goroutine writes to all viewers. Sockets, ICE and SRTP
 // profile are ours.
-func yardstick(t *transport, c Config) http.Handler {
+func yardstick(t *transport.Transport, c Config) http.Handler {
 	at, _ := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypePCMA, ClockRate: 8000}, "audio", "s")
 	vt, _ := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeH264, ClockRate: 90000}, "video", "s")
 	var aseq, vseq uint16
@@ -270,17 +271,17 @@ func yardstick(t *transport, c Config) http.Handler {
 	})
 }
 
-func yardstickAnswer(t *transport, c Config, offer string, tracks ...webrtc.TrackLocal) (string, error) {
+func yardstickAnswer(t *transport.Transport, c Config, offer string, tracks ...webrtc.TrackLocal) (string, error) {
 	var me webrtc.MediaEngine
 	if err := me.RegisterDefaultCodecs(); err != nil {
 		return "", err
 	}
-	se, err := t.settings(c, webrtc.DTLSRoleServer)
+	se, err := t.Settings(webrtc.DTLSRoleServer, c.DisconnectTimeout)
 	if err != nil {
 		return "", err
 	}
 	pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(se), webrtc.WithMediaEngine(&me), webrtc.WithInterceptorRegistry(&interceptor.Registry{})).
-		NewPeerConnection(webrtc.Configuration{Certificates: []webrtc.Certificate{t.cert}})
+		NewPeerConnection(webrtc.Configuration{Certificates: []webrtc.Certificate{t.Certificate()}})
 	if err != nil {
 		return "", err
 	}

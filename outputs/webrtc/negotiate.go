@@ -36,7 +36,7 @@ func (s *Service) negotiate(v *Viewer, off *offer) (string, error) {
 	if off.active {
 		role = webrtc.DTLSRoleClient
 	}
-	se, err := s.transport.settings(s.config, role)
+	se, err := s.transport.Settings(role, s.config.DisconnectTimeout)
 	if err != nil {
 		return "", err
 	}
@@ -59,7 +59,7 @@ func (s *Service) negotiate(v *Viewer, off *offer) (string, error) {
 	}
 	// An empty registry: RTCP is handled here, and the send path stays bare.
 	api := webrtc.NewAPI(webrtc.WithSettingEngine(se), webrtc.WithMediaEngine(&me), webrtc.WithInterceptorRegistry(&interceptor.Registry{}))
-	pc, err := api.NewPeerConnection(webrtc.Configuration{Certificates: []webrtc.Certificate{s.transport.cert}})
+	pc, err := api.NewPeerConnection(webrtc.Configuration{Certificates: []webrtc.Certificate{s.transport.Certificate()}})
 	if err != nil {
 		return "", err
 	}

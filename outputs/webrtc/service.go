@@ -17,6 +17,7 @@ import (
 	"github.com/pion/webrtc/v4"
 
 	"lineout/api/fault"
+	"lineout/calls/rtc/transport"
 	"lineout/codecs"
 	"lineout/media"
 	"lineout/outputs"
@@ -44,7 +45,7 @@ type Service struct {
 	log        *slog.Logger
 	config     Config
 	iceServers []webrtc.ICEServer
-	transport  *transport
+	transport  *transport.Transport
 	counters   counters
 
 	mu      sync.Mutex
@@ -74,7 +75,7 @@ func New(env outputs.Env, c Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := listen(c, log)
+	t, err := transport.Listen(c.Config, log)
 	if err != nil {
 		return nil, err
 	}
@@ -85,14 +86,18 @@ func New(env outputs.Env, c Config) (*Service, error) {
 }
 
 // Close frees the sockets of a service that was never run.
-func (s *Service) Close() error { return s.transport.close() }
+func (s *Service) Close() error { return s.transport.Close() }
+
+// Transport is the sockets, for others who speak WebRTC. They are open until
+// Run has returned.
+func (s *Service) Transport() *transport.Transport { return s.transport }
 
 // UDPPort is the port media is sent from.
-func (s *Service) UDPPort() int { return s.transport.port() }
+func (s *Service) UDPPort() int { return s.transport.Port() }
 
 // Run serves viewers until ctx ends, then ends them all and waits for them.
 func (s *Service) Run(ctx context.Context) error {
-	s.transport.start()
+	s.transport.Start()
 	s.mu.Lock()
 	s.ctx = ctx
 	s.mu.Unlock()
@@ -101,7 +106,7 @@ func (s *Service) Run(ctx context.Context) error {
 	s.ctx = nil // no new viewers from here on
 	s.mu.Unlock()
 	s.wg.Wait()
-	if err := s.transport.close(); err != nil {
+	if err := s.transport.Close(); err != nil {
 		return fmt.Errorf("closing WebRTC sockets: %w", err)
 	}
 	return nil

@@ -1,21 +1,45 @@
-package webrtc
+// Package transport is the one UDP socket and TCP listener that all WebRTC
+// peers share, and what ICE and DTLS must be told for it.
+package transport
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/pion/dtls/v3"
 	"github.com/pion/ice/v4"
 	"github.com/pion/webrtc/v4"
 )
 
-// Bytes that may wait for one slow ICE-TCP viewer; beyond it its packets are
+// Config holds the settings of the sockets.
+type Config struct {
+	UDPPort int `setting:"webrtc.udp_port" default:"0" min:"0" max:"65535" doc:"UDP port all WebRTC viewers share; 0 takes a free one"`
+	TCPPort int `setting:"webrtc.tcp_port" default:"0" min:"0" max:"65535" doc:"TCP port for viewers whose network lets no UDP through; 0 turns it off"`
+
+	IP      string `setting:"ip" default:"" doc:"address announced to the outside (behind 1:1 NAT: the public one)"`
+	IPLocal string `setting:"ip_local" default:"" doc:"local address media is sent from; empty or 0.0.0.0 uses all"`
+}
+
+// Validate reports every setting that cannot work, by its name.
+func (c *Config) Validate() error {
+	var errs []error
+	for _, a := range []struct{ name, value string }{{"ip", c.IP}, {"ip_local", c.IPLocal}} {
+		if a.value == "" {
+			continue
+		}
+		if _, err := netip.ParseAddr(a.value); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %q is no IP address", a.name, a.value))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Bytes that may wait for one slow ICE-TCP peer; beyond it its packets are
 // dropped, so that it never holds up the others.
 const tcpWriteBuffer = 1 << 20
 
@@ -23,24 +47,26 @@ const tcpWriteBuffer = 1 << 20
 // leaves in one burst.
 const udpBuffer = 4 << 20
 
-// transport is the one UDP socket (and TCP listener) all viewers share.
-type transport struct {
+// Transport is the UDP socket (and TCP listener). Its methods are safe for
+// concurrent use once Start has returned.
+type Transport struct {
 	udp      *net.UDPConn
 	tcp      net.Listener
 	announce []net.Addr // what candidates say
 	local    []netip.Addr
 	public   netip.Addr // announced in addition, invalid when not set
 	cert     webrtc.Certificate
+	identity tls.Certificate
 	log      *slog.Logger
 
 	udpMux ice.UDPMux
 	tcpMux ice.TCPMux
 }
 
-// listen binds the sockets, so that a port in use is known before anything is
-// started. No goroutine is started; start or close must follow.
-func listen(c Config, log *slog.Logger) (*transport, error) {
-	t := &transport{log: log}
+// Listen binds the sockets, so that a port in use is known before anything is
+// started. No goroutine is started; Close must follow, with or without Start.
+func Listen(c Config, log *slog.Logger) (*Transport, error) {
+	t := &Transport{log: log}
 	bind := netip.IPv4Unspecified()
 	if a, err := netip.ParseAddr(c.IPLocal); err == nil {
 		bind = a.Unmap()
@@ -52,7 +78,7 @@ func listen(c Config, log *slog.Logger) (*transport, error) {
 	if a, err := netip.ParseAddr(c.IP); err == nil && !a.IsUnspecified() {
 		t.public = a.Unmap()
 	}
-	if t.cert, err = newCertificate(); err != nil {
+	if t.identity, t.cert, err = newCertificate(); err != nil {
 		return nil, err
 	}
 	t.udp, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(bind, uint16(c.UDPPort))))
@@ -70,17 +96,17 @@ func listen(c Config, log *slog.Logger) (*transport, error) {
 		}
 	}
 	for _, a := range t.local {
-		t.announce = append(t.announce, net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, uint16(t.port()))))
+		t.announce = append(t.announce, net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, uint16(t.Port()))))
 	}
 	return t, nil
 }
 
-// port is the UDP port in use.
-func (t *transport) port() int { return t.udp.LocalAddr().(*net.UDPAddr).Port }
+// Port is the UDP port in use.
+func (t *Transport) Port() int { return t.udp.LocalAddr().(*net.UDPAddr).Port }
 
-// start puts the multiplexers on the sockets; their goroutines end with close.
-func (t *transport) start() {
-	log := pionLog{t.log}
+// Start puts the multiplexers on the sockets; their goroutines end with Close.
+func (t *Transport) Start() {
+	log := pion{t.log}
 	t.udpMux = &announcingMux{
 		UDPMuxDefault: ice.NewUDPMuxDefault(ice.UDPMuxParams{Logger: log.NewLogger("udp"), UDPConn: t.udp}),
 		announce:      t.announce,
@@ -92,8 +118,8 @@ func (t *transport) start() {
 	}
 }
 
-// close ends the multiplexers and sockets.
-func (t *transport) close() error {
+// Close ends the multiplexers and sockets.
+func (t *Transport) Close() error {
 	var errs []error
 	if t.tcpMux != nil {
 		errs = append(errs, t.tcpMux.Close())
@@ -108,46 +134,77 @@ func (t *transport) close() error {
 	return errors.Join(errs...)
 }
 
-// settings builds pion's settings for one viewer.
+// srtpProfiles are in our order of choice, which counts as DTLS server:
+// AEAD_AES_128_GCM costs a sixth of AES_CM with HMAC-SHA1.
+var srtpProfiles = []dtls.SRTPProtectionProfile{dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80}
+
+// timeouts divides the time a peer may be silent, at most, between ICE's
+// states; checks for it are made twice as often as the first of them.
+func timeouts(silence time.Duration) (disconnected, failed, keepalive time.Duration) {
+	quiet := silence / 2
+	return quiet, silence - quiet, quiet / 2
+}
+
+// Settings are pion's for one peer connection that may be silent for as long
+// as said.
 //
 // We are an ICE-lite agent (RFC 8445 section 2.5): browsers send no candidates
 // to connect to, they are learned from their own checks, and never checking
 // anybody else's address means that an offer cannot point our STUN packets at
 // a third party.
-func (t *transport) settings(c Config, role webrtc.DTLSRole) (webrtc.SettingEngine, error) {
+func (t *Transport) Settings(role webrtc.DTLSRole, silence time.Duration) (webrtc.SettingEngine, error) {
 	var se webrtc.SettingEngine
-	se.LoggerFactory = pionLog{t.log}
+	se.LoggerFactory = pion{t.log}
 	se.SetLite(true)
 	se.SetICEUDPMux(t.udpMux)
-	nets := []webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6}
 	if t.tcpMux != nil {
 		se.SetICETCPMux(t.tcpMux)
-		nets = append(nets, webrtc.NetworkTypeTCP4, webrtc.NetworkTypeTCP6)
+	}
+	var nets []webrtc.NetworkType
+	for _, n := range t.networks() {
+		nt, err := webrtc.NewNetworkType(n.String())
+		if err != nil {
+			return se, err
+		}
+		nets = append(nets, nt)
 	}
 	se.SetNetworkTypes(nets)
 	se.DisableActiveTCP(true)
 	se.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	se.SetIncludeLoopbackCandidate(true)
 	se.SetIPFilter(t.isLocal)
-	if t.public.IsValid() && !t.isLocal(t.public.AsSlice()) {
+	if t.announcesPublic() {
 		if err := se.SetICEAddressRewriteRules(webrtc.ICEAddressRewriteRule{
 			External: []string{t.public.String()}, AsCandidateType: webrtc.ICECandidateTypeHost, Mode: webrtc.ICEAddressRewriteAppend,
 		}); err != nil {
 			return se, fmt.Errorf("ip: cannot announce %s: %w", t.public, err)
 		}
 	}
-	quiet := c.DisconnectTimeout / 2
-	se.SetICETimeouts(quiet, c.DisconnectTimeout-quiet, quiet/2)
-	// As DTLS server ours is the choice of profile: AEAD_AES_128_GCM costs a
-	// sixth of AES_CM with HMAC-SHA1.
-	se.SetSRTPProtectionProfiles(dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80)
+	se.SetICETimeouts(timeouts(silence))
+	se.SetSRTPProtectionProfiles(srtpProfiles...)
 	// ICE has proved the address already, so no HelloVerifyRequest round trip.
 	se.SetDTLSInsecureSkipHelloVerify(true)
 	se.DisableMediaEngineCopy(true)
 	return se, se.SetAnsweringDTLSRole(role)
 }
 
-func (t *transport) isLocal(ip net.IP) bool {
+// Certificate is the DTLS identity all peers of this process see.
+func (t *Transport) Certificate() webrtc.Certificate { return t.cert }
+
+// networks are the kinds of candidates there are.
+func (t *Transport) networks() []ice.NetworkType {
+	nets := []ice.NetworkType{ice.NetworkTypeUDP4, ice.NetworkTypeUDP6}
+	if t.tcpMux != nil {
+		nets = append(nets, ice.NetworkTypeTCP4, ice.NetworkTypeTCP6)
+	}
+	return nets
+}
+
+func (t *Transport) announcesPublic() bool {
+	return t.public.IsValid() && !t.isLocal(t.public.AsSlice())
+}
+
+func (t *Transport) isLocal(ip net.IP) bool {
 	a, ok := netip.AddrFromSlice(ip)
 	for _, l := range t.local {
 		if ok && l == a.Unmap() {
@@ -193,17 +250,4 @@ func localAddrs(bind netip.Addr) ([]netip.Addr, error) {
 		out = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
 	}
 	return out, nil
-}
-
-// newCertificate makes the DTLS identity all viewers of this process see.
-func newCertificate() (webrtc.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return webrtc.Certificate{}, fmt.Errorf("cannot make a DTLS key: %w", err)
-	}
-	c, err := webrtc.GenerateCertificate(key)
-	if err != nil {
-		return webrtc.Certificate{}, fmt.Errorf("cannot make a DTLS certificate: %w", err)
-	}
-	return *c, nil
 }
