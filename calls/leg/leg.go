@@ -170,6 +170,9 @@ type TrackInfo struct {
 	Formats []Format
 	// Noise are payload types of comfort noise (RFC 3389) at 8000 Hz.
 	Noise []uint8
+	// Events are the formats of telephone-events (RFC 4733) that this side may
+	// send by ForwardRTP; their Codec is "telephone-event".
+	Events []Format
 	// PacketTime is the length of sound the remote party would like in a packet
 	// (a=ptime, RFC 8866 section 6.4), 0 if it does not say.
 	PacketTime time.Duration
