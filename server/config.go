@@ -15,6 +15,7 @@ import (
 	"lineout/calls/sip"
 	"lineout/calls/sound"
 	"lineout/calls/trace"
+	"lineout/calls/users"
 	"lineout/codecs"
 	"lineout/codecs/ffmpeg"
 	"lineout/hooks"
@@ -91,6 +92,7 @@ type Settings struct {
 	Server  Config
 	SIP     sip.Config
 	Calls   calls.Config
+	Users   users.Config
 	RTPIn   rtpin.Config
 	Codecs  codecs.Rules
 	FFmpeg  ffmpeg.Config
@@ -115,5 +117,5 @@ func NewSettings(version string) *Settings {
 
 // Sections lists the structs to fill, in the order of the documentation.
 func (s *Settings) Sections() []any {
-	return append([]any{&s.Server, &s.REST, &s.WS, &s.Hooks, &s.Trace, &s.SIP, &s.Calls, &s.Sound, &s.RTPIn, &s.Codecs, &s.FFmpeg, &s.Video}, s.Outputs...)
+	return append([]any{&s.Server, &s.REST, &s.WS, &s.Hooks, &s.Trace, &s.SIP, &s.Users, &s.Calls, &s.Sound, &s.RTPIn, &s.Codecs, &s.FFmpeg, &s.Video}, s.Outputs...)
 }

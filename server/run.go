@@ -89,7 +89,7 @@ func (s *Server) parts() []*part {
 	for _, o := range s.outputs {
 		ps = append(ps, &part{name: fmt.Sprintf("%T", o), run: o.Run})
 	}
-	ps = append(ps, sip, &part{name: "notifications", run: s.hooks.Run})
+	ps = append(ps, sip, &part{name: "users", run: s.users.Run}, &part{name: "notifications", run: s.hooks.Run})
 	for _, l := range s.listeners {
 		ps = append(ps, &part{name: l.setting, run: func(ctx context.Context) error { return s.serve(ctx, l) }})
 	}

@@ -22,6 +22,7 @@ import (
 	"lineout/calls/sip"
 	"lineout/calls/sound"
 	"lineout/calls/trace"
+	"lineout/calls/users"
 	"lineout/hooks"
 	"lineout/outputs"
 	"lineout/outputs/rtmp"
@@ -39,6 +40,7 @@ type Server struct {
 	started  time.Time
 
 	hub     *pipeline.Hub
+	users   *users.Directory
 	agent   *sip.Agent
 	calls   *calls.Manager
 	hooks   *hooks.Notifier
@@ -103,6 +105,9 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 	}
 	if settings.SIP.UserAgent == "" {
 		settings.SIP.UserAgent = "lineout/" + settings.Version
+	}
+	if s.users, err = users.New(settings.Users, log, settings.SIP.IP, settings.SIP.IPLocal); err != nil {
+		return s, err
 	}
 	if s.agent, err = sip.New(settings.SIP, table, log); err != nil {
 		return s, err

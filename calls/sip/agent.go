@@ -22,6 +22,7 @@ import (
 
 	"lineout/api/fault"
 	"lineout/calls/leg"
+	"lineout/calls/limit"
 	"lineout/calls/trace"
 	"lineout/codecs"
 )
@@ -50,7 +51,7 @@ type Agent struct {
 
 	trunks    []*trunk
 	accounts  []*standing
-	strangers *buckets
+	strangers *limit.Buckets[netip.Addr]
 	examiner  *examiner
 
 	trace     *trace.Recorder
@@ -82,7 +83,7 @@ func New(cfg Config, table *codecs.Table, log *slog.Logger) (*Agent, error) {
 	a := &Agent{cfg: cfg, log: log, dns: net.DefaultResolver, table: table, name: product(cfg.UserAgent),
 		phones: newKeyMemory(), reinvite: reinviteTime, declined: rate.NewLimiter(rate.Every(time.Minute), 5),
 		local: netip.IPv4Unspecified(), dialogs: map[string]*dialog{}, regs: map[account]*registration{}, peers: map[netip.Addr]int{},
-		incoming: map[netip.Addr]int{}, ackTime: timerH, strangers: newBuckets(strangerCalls, strangerCallBurst)}
+		incoming: map[netip.Addr]int{}, ackTime: timerH, strangers: limit.New[netip.Addr](strangerCalls, strangerCallBurst)}
 	a.trunks, _ = parseTrunks(cfg.Trunks) // Validate has read them
 	a.prepareAccounts()
 	a.examiner = newExaminer(cmp.Or(cfg.Domain, "lineout"), cfg.DigestAlgorithms)

@@ -88,32 +88,6 @@ func TestTableOfNoncesIsBounded(t *testing.T) {
 	}
 }
 
-func TestBuckets(t *testing.T) {
-	b, now := newBuckets(1, 3), time.Unix(1e9, 0)
-	one, two := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
-	for range 3 {
-		if !b.allow(one, now) {
-			t.Error("the burst is refused")
-		}
-	}
-	if b.allow(one, now) || !b.allow(two, now) || b.allow(one, now.Add(time.Second/2)) || !b.allow(one, now.Add(2*time.Second)) {
-		t.Error("one address is not limited by itself")
-	}
-	for i := range 2 * maxBuckets {
-		b.allow(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), now.Add(2*time.Second))
-	}
-	if len(b.by) > maxBuckets {
-		t.Errorf("%d buckets", len(b.by))
-	}
-	if !b.allow(two, now.Add(time.Hour)) || len(b.by) > maxBuckets {
-		t.Error("full buckets are not forgotten")
-	}
-	v6 := newBuckets(1, 1)
-	if !v6.allow(netip.MustParseAddr("2001:db8::1"), now) || v6.allow(netip.MustParseAddr("2001:db8::2"), now) {
-		t.Error("a network of 64 bits counts as more than one")
-	}
-}
-
 // TestTrunkWithLogin: a real phone calls with its password; a wrong one is refused.
 func TestTrunkWithLogin(t *testing.T) {
 	k := &desk{}

@@ -11,11 +11,17 @@ import (
 	sipmsg "github.com/emiago/sipgo/sip"
 
 	"lineout/calls/leg"
+	"lineout/calls/limit"
 	"lineout/calls/trace"
 )
 
-// retryLater is what a caller is told when this side is full.
-const retryLater = 5 * time.Second
+const (
+	// retryLater is what a caller is told when this side is full.
+	retryLater = 5 * time.Second
+	// strangerCalls are answers to INVITEs of one stranger, per second and at once.
+	strangerCalls     = 1
+	strangerCallBurst = 10
+)
 
 // TakeCalls has calls to us judged by r; without it all are declined.
 func (a *Agent) TakeCalls(r leg.Receiver) {
@@ -76,7 +82,7 @@ func (a *Agent) invited(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 
 // turnAway refuses a stranger, or says nothing to one who comes too often.
 func (a *Agent) turnAway(req *sipmsg.Request, tx *sipmsg.ServerTx, source netip.AddrPort) {
-	if !a.strangers.allow(source.Addr(), time.Now()) {
+	if !a.strangers.Take(limit.Host(source.Addr()), time.Now()) {
 		tx.Terminate()
 		return
 	}
@@ -88,7 +94,7 @@ func (a *Agent) turnAway(req *sipmsg.Request, tx *sipmsg.ServerTx, source netip.
 
 // challenge asks for a login, within the same limit.
 func (a *Agent) challenge(req *sipmsg.Request, tx *sipmsg.ServerTx, source netip.AddrPort, again bool) {
-	if !a.isPeer(source.Addr()) && !a.strangers.allow(source.Addr(), time.Now()) {
+	if !a.isPeer(source.Addr()) && !a.strangers.Take(limit.Host(source.Addr()), time.Now()) {
 		tx.Terminate()
 		return
 	}

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"lineout/calls/limit"
 	"lineout/calls/trace"
 )
 
@@ -48,11 +49,11 @@ type wire struct {
 	sources map[netip.AddrPort]struct{}
 	tokens  float64
 	filled  time.Time
-	each    *buckets // of one stranger
+	each    *limit.Buckets[netip.Addr] // of one stranger
 }
 
 func newWire(c *net.UDPConn, known func(netip.Addr) bool, log *slog.Logger) *wire {
-	w := &wire{UDPConn: c, log: log, known: known, sources: map[netip.AddrPort]struct{}{}, tokens: strangerBurst, each: newBuckets(sourceRate, sourceBurst)}
+	w := &wire{UDPConn: c, log: log, known: known, sources: map[netip.AddrPort]struct{}{}, tokens: strangerBurst, each: limit.New[netip.Addr](sourceRate, sourceBurst)}
 	w.limit.Store(maxSources)
 	w.table.Lock() // until the first read
 	return w
@@ -101,7 +102,7 @@ func (w *wire) admit(b []byte, src netip.AddrPort, now time.Time) bool {
 	if w.known(src.Addr()) {
 		return true
 	}
-	if !w.each.allow(src.Addr(), now) {
+	if !w.each.Take(limit.Host(src.Addr()), now) {
 		return false
 	}
 	w.tokens = min(strangerBurst, w.tokens+now.Sub(w.filled).Seconds()*strangerRate)
