@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"lineout/calls/leg"
+	"lineout/calls/receive"
 	"lineout/calls/trace"
 	"lineout/media"
 )
@@ -301,43 +302,6 @@ func TestTransmitterProperty(t *testing.T) {
 	})
 }
 
-// TestReception follows RFC 3550 appendices A.1, A.3 and A.8.
-func TestReception(t *testing.T) {
-	var r reception
-	now := t0
-	for i := range 100 { // 20 ms apart, each tenth lost, wrap of the sequence numbers
-		now = now.Add(packetTime)
-		if i%10 == 5 {
-			continue
-		}
-		r.push(7, uint16(65500+i), uint32(i*160), 8000, now)
-	}
-	rr, ok := r.report(now)
-	if !ok || r.lost() != 10 || rr.TotalLost != 10 || rr.FractionLost != 10*256/100 || rr.LastSequenceNumber != 65536+63 || rr.Jitter != 0 {
-		t.Errorf("%+v, lost %d", rr, r.lost())
-	}
-	r.senderReport(0x1111222233334444, now)
-	for i := 100; i < 1000; i++ { // every second packet 10 ms late: |D| = 80 units
-		at := t0.Add(time.Duration(i) * packetTime)
-		if i%2 == 0 {
-			at = at.Add(10 * time.Millisecond)
-		}
-		r.push(7, uint16(65500+i), uint32(i*160), 8000, at)
-	}
-	rr, _ = r.report(now.Add(2 * time.Second))
-	if rr.FractionLost != 0 || rr.Jitter < 79 || rr.Jitter > 80 || rr.LastSenderReport != 0x22223333 || rr.Delay != 2*65536 {
-		t.Errorf("%+v", rr)
-	}
-	r.push(8, 5, 0, 8000, now) // another source
-	if r.lost() != 10 {
-		t.Errorf("lost %d after a change of the source", r.lost())
-	}
-	r.push(8, 40000, 0, 8000, now) // a jump is not believed at first
-	if r.lost() != 9 {
-		t.Errorf("lost %d after a jump", r.lost())
-	}
-}
-
 // agreedSection is an audio section with PCMA agreed and the peer at named.
 func agreedSection(t testing.TB, kind media.Kind, dir direction) *section {
 	t.Helper()
@@ -466,7 +430,7 @@ func FuzzDatagram(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s := agreedSection(t, media.Audio, sendrecv) // new for each: what came before must not matter
 		m := &session{sections: []*section{s}, digit: func(string) {}, trace: trace.New(trace.Config{Calls: 1, CallBytes: 1 << 14, TotalBytes: 1 << 20}).Open("x")}
-		var b slab
+		var b receive.Slab
 		got := func(p leg.Packet) {
 			if (p.RTP == nil) == (p.RTCP == nil) {
 				t.Fatal("neither or both kinds of packet")
@@ -478,7 +442,7 @@ func FuzzDatagram(f *testing.F) {
 		if len(data) > maxPacket {
 			return
 		}
-		n := copy(b.room(), data)
+		n := copy(b.Room(), data)
 		if isRTCP(data) {
 			m.control(s, data, named, t0, got)
 			return
@@ -496,12 +460,12 @@ func BenchmarkReceive(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	var mem slab
+	var mem receive.Slab
 	recv := func(leg.Packet) {}
 	b.ReportAllocs()
 	for i := range b.N {
-		n := copy(mem.room(), raw)
-		binary.BigEndian.PutUint16(mem.buf[2:], uint16(i))
+		n := copy(mem.Room(), raw)
+		binary.BigEndian.PutUint16(mem.Room()[2:], uint16(i))
 		m.media(s, &mem, n, named, t0, recv)
 	}
 }

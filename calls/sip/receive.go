@@ -12,45 +12,11 @@ import (
 	"github.com/pion/rtp"
 
 	"lineout/calls/leg"
+	"lineout/calls/receive"
 )
 
-const (
-	slabSize  = 64 << 10
-	maxPacket = 4 << 10 // larger datagrams are refused: no RTP sender makes them
-	batch     = 64      // rtp.Packet structs allocated at once
-)
-
-// slab hands out memory for packets: pieces of a large buffer, never reused, so
-// that whoever holds a packet holds it for good and the collector frees a slab
-// when its last packet goes. One goroutine uses it.
-type slab struct {
-	buf     []byte
-	packets []rtp.Packet
-}
-
-// room is where the next datagram is read to; it stays the same until taken.
-func (b *slab) room() []byte {
-	if len(b.buf) < maxPacket {
-		b.buf = make([]byte, slabSize)
-	}
-	return b.buf[:maxPacket]
-}
-
-// take marks the first n bytes of room as used.
-func (b *slab) take(n int) []byte {
-	p := b.buf[:n:n]
-	b.buf = b.buf[n:]
-	return p
-}
-
-func (b *slab) packet() *rtp.Packet {
-	if len(b.packets) == 0 {
-		b.packets = make([]rtp.Packet, batch)
-	}
-	return &b.packets[0]
-}
-
-func (b *slab) takePacket() { b.packets = b.packets[1:] }
+// maxPacket bounds datagrams: no RTP sender makes larger ones.
+const maxPacket = receive.MaxPacket
 
 // isRTCP tells control packets from media on one socket (RFC 5761 section 4).
 func isRTCP(b []byte) bool { return len(b) >= 2 && b[1] >= 192 && b[1] <= 223 }
@@ -72,9 +38,9 @@ func readDone(err error) (done bool, out error) {
 
 // readRTP delivers a section's media until the socket closes or its deadline passes.
 func (m *session) readRTP(s *section, recv func(leg.Packet)) error {
-	var b slab
+	var b receive.Slab
 	for {
-		room := b.room()
+		room := b.Room()
 		n, src, err := s.pair.rtp.ReadFromUDPAddrPort(room)
 		now := time.Now()
 		if err != nil {
@@ -93,20 +59,21 @@ func (m *session) readRTP(s *section, recv func(leg.Packet)) error {
 }
 
 // media takes one datagram of n bytes that lies in b's room.
-func (m *session) media(s *section, b *slab, n int, src netip.AddrPort, now time.Time, recv func(leg.Packet)) {
-	p := b.packet()
+func (m *session) media(s *section, b *receive.Slab, n int, src netip.AddrPort, now time.Time, recv func(leg.Packet)) {
+	room := b.Room()
+	p := b.Packet()
 	*p = rtp.Packet{}
-	if n >= maxPacket || n < 12 || b.buf[0]>>6 != 2 {
+	if n >= maxPacket || n < 12 || room[0]>>6 != 2 {
 		s.reject()
 		return
 	}
-	plain, err := s.guard.open(b.buf[:n], false) // before anything is believed
-	if n = len(plain); err != nil || p.Unmarshal(b.buf[:n:n]) != nil {
+	plain, err := s.guard.open(room[:n], false) // before anything is believed
+	if n = len(plain); err != nil || p.Unmarshal(room[:n:n]) != nil {
 		s.reject()
 		return
 	}
 	v, digit, askKey := s.admit(p, n, src, now)
-	m.trace.Received(s.kind, false, s.pair.port, src, b.buf[:n], now, v == reject)
+	m.trace.Received(s.kind, false, s.pair.port, src, room[:n], now, v == reject)
 	if v == reject {
 		return
 	}
@@ -118,8 +85,8 @@ func (m *session) media(s *section, b *slab, n int, src netip.AddrPort, now time
 	if digit != 0 {
 		m.digit(string(digit))
 	}
-	b.take(n)
-	b.takePacket()
+	b.Take(n)
+	b.TakePacket()
 	s.deliver.Lock()
 	recv(leg.Packet{Kind: s.kind, RTP: p, At: now})
 	s.deliver.Unlock()

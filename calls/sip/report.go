@@ -36,7 +36,7 @@ func ntpTime(t time.Time) uint64 {
 // section 6.1). The caller holds the section's lock.
 func (s *section) compound(now time.Time) []rtcp.Packet {
 	var blocks []rtcp.ReceptionReport
-	if b, ok := s.rx.report(now); ok {
+	if b, ok := s.rx.Report(now); ok {
 		blocks = append(blocks, b)
 	}
 	var head rtcp.Packet = &rtcp.ReceiverReport{SSRC: s.tx.ssrc, Reports: blocks}
@@ -92,15 +92,15 @@ func (s *section) keyframeRequest(w way, now time.Time) ([]byte, netip.AddrPort)
 		return nil, to
 	}
 	ssrc := s.sdpSSRC
-	if s.rx.started {
-		ssrc = s.rx.ssrc
+	if s.rx.Started {
+		ssrc = s.rx.SSRC
 	}
 	if ssrc == 0 {
 		s.wantKey = w
 		return nil, to
 	}
 	s.wantKey = 0
-	if !s.rx.started { // the SDP may lie: ask again when media comes
+	if !s.rx.Started { // the SDP may lie: ask again when media comes
 		s.wantKey = w
 	}
 	var ask rtcp.Packet = &rtcp.PictureLossIndication{SenderSSRC: s.tx.ssrc, MediaSSRC: ssrc}

@@ -10,6 +10,7 @@ import (
 	"github.com/pion/rtp"
 
 	"lineout/calls/leg"
+	"lineout/calls/receive"
 	"lineout/media"
 )
 
@@ -39,7 +40,7 @@ type section struct {
 	remoteRTCP netip.AddrPort // from the SDP
 	rtcpSource netip.AddrPort // last accepted RTCP source
 	latch      latch
-	rx         reception
+	rx         receive.Reception
 	tx         transmitter
 	rtcpAt     time.Time
 	rtcpFirst  bool
@@ -119,7 +120,7 @@ func (s *section) admit(p *rtp.Packet, size int, src netip.AddrPort, now time.Ti
 		s.rejected++
 		return reject, 0, 0
 	}
-	s.rx.push(p.SSRC, p.SequenceNumber, p.Timestamp, pl.clock, now)
+	s.rx.Push(p.SSRC, p.SequenceNumber, p.Timestamp, pl.clock, now)
 	s.packets++
 	s.octets += uint64(size)
 	s.lastPacket = now
@@ -156,8 +157,8 @@ func (s *section) control(pkts []rtcp.Packet, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range pkts {
-		if sr, ok := p.(*rtcp.SenderReport); ok && (!s.rx.started || sr.SSRC == s.rx.ssrc) {
-			s.rx.senderReport(sr.NTPTime, now)
+		if sr, ok := p.(*rtcp.SenderReport); ok && (!s.rx.Started || sr.SSRC == s.rx.SSRC) {
+			s.rx.SenderReport(sr.NTPTime, now)
 		}
 	}
 }
@@ -197,7 +198,7 @@ func (s *section) stats(local string) leg.Stats {
 	st := leg.Stats{
 		Kind: s.kind, Local: local,
 		PacketsReceived: s.packets, BytesReceived: s.octets,
-		PacketsLost: s.rx.lost(), PacketsRejected: s.rejected, JitterMS: s.rx.jitterMS(),
+		PacketsLost: s.rx.Lost(), PacketsRejected: s.rejected, JitterMS: s.rx.JitterMS(),
 		PacketsSent: s.tx.packets, BytesSent: s.tx.octets,
 		LastPacket: s.lastPacket, KeyframeRequests: s.keyframes,
 	}

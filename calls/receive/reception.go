@@ -1,4 +1,6 @@
-package sip
+// Package receive is what every receiver of RTP needs whatever brings the
+// packets: memory for them, and the counts that reports are made of.
+package receive
 
 import (
 	"time"
@@ -12,11 +14,12 @@ const (
 	maxMisorder = 100
 )
 
-// reception counts what one remote source sends: RFC 3550 appendices A.1, A.3
+// Reception counts what one remote source sends: RFC 3550 appendices A.1, A.3
 // and A.8. Passive; the owner holds its lock.
-type reception struct {
-	ssrc    uint32
-	started bool
+type Reception struct {
+	// SSRC is that of the newest packet, once Started.
+	SSRC    uint32
+	Started bool
 	clock   int
 
 	baseSeq, maxSeq uint16
@@ -36,9 +39,9 @@ type reception struct {
 	lostBefore int64 // of sources that came before this one
 }
 
-// push counts a packet. A new SSRC starts a new count.
-func (r *reception) push(ssrc uint32, seq uint16, ts uint32, clock int, now time.Time) {
-	if !r.started || ssrc != r.ssrc {
+// Push counts a packet. A new SSRC starts a new count.
+func (r *Reception) Push(ssrc uint32, seq uint16, ts uint32, clock int, now time.Time) {
+	if !r.Started || ssrc != r.SSRC {
 		r.restart(ssrc, seq, clock, now)
 	}
 	r.sequence(seq)
@@ -55,17 +58,17 @@ func (r *reception) push(ssrc uint32, seq uint16, ts uint32, clock int, now time
 	r.transit = transit
 }
 
-func (r *reception) restart(ssrc uint32, seq uint16, clock int, now time.Time) {
+func (r *Reception) restart(ssrc uint32, seq uint16, clock int, now time.Time) {
 	lost := r.lostBefore
-	if r.started {
-		lost = r.lost()
+	if r.Started {
+		lost = r.Lost()
 	}
-	*r = reception{ssrc: ssrc, started: true, clock: clock, baseSeq: seq, maxSeq: seq, badSeq: 1 << 16, first: now, lostBefore: lost}
+	*r = Reception{SSRC: ssrc, Started: true, clock: clock, baseSeq: seq, maxSeq: seq, badSeq: 1 << 16, first: now, lostBefore: lost}
 }
 
 // sequence is update_seq of appendix A.1 without the probation, which the
-// latch does in its own way.
-func (r *reception) sequence(seq uint16) {
+// receiver does in its own way, if at all.
+func (r *Reception) sequence(seq uint16) {
 	switch delta := seq - r.maxSeq; {
 	case delta < maxDropout:
 		if seq < r.maxSeq {
@@ -74,7 +77,7 @@ func (r *reception) sequence(seq uint16) {
 		r.maxSeq = seq
 	case uint32(delta) <= 1<<16-maxMisorder:
 		if uint32(seq) == r.badSeq { // two in a row: the sender restarted
-			r.lostBefore = r.lost()
+			r.lostBefore = r.Lost()
 			r.baseSeq, r.maxSeq, r.cycles, r.badSeq = seq, seq, 0, 1<<16
 			r.received, r.receivedPrior, r.expectedPrior = 0, 0, 0
 		} else {
@@ -83,31 +86,33 @@ func (r *reception) sequence(seq uint16) {
 	}
 }
 
-func (r *reception) extended() uint32 { return r.cycles + uint32(r.maxSeq) }
-func (r *reception) expected() uint32 { return r.extended() - uint32(r.baseSeq) + 1 }
+func (r *Reception) extended() uint32 { return r.cycles + uint32(r.maxSeq) }
+func (r *Reception) expected() uint32 { return r.extended() - uint32(r.baseSeq) + 1 }
 
-// lost is the cumulative loss; duplicates can make it negative (RFC 3550 section 6.4.1).
-func (r *reception) lost() int64 {
-	if !r.started {
+// Lost is the cumulative loss; duplicates can make it negative (RFC 3550 section 6.4.1).
+func (r *Reception) Lost() int64 {
+	if !r.Started {
 		return r.lostBefore
 	}
 	return r.lostBefore + int64(r.expected()) - int64(r.received)
 }
 
-func (r *reception) jitterMS() float64 {
+// JitterMS is the interarrival jitter in milliseconds.
+func (r *Reception) JitterMS() float64 {
 	if r.clock == 0 {
 		return 0
 	}
 	return r.jitter * 1000 / float64(r.clock)
 }
 
-func (r *reception) senderReport(ntp uint64, now time.Time) {
+// SenderReport takes note of a sender report that came at a time.
+func (r *Reception) SenderReport(ntp uint64, now time.Time) {
 	r.lastSR, r.lastSRAt = uint32(ntp>>16), now
 }
 
-// report is the block for the next RR or SR; ok is false before any packet.
-func (r *reception) report(now time.Time) (rr rtcp.ReceptionReport, ok bool) {
-	if !r.started {
+// Report is the block for the next RR or SR; ok is false before any packet.
+func (r *Reception) Report(now time.Time) (rr rtcp.ReceptionReport, ok bool) {
+	if !r.Started {
 		return rr, false
 	}
 	expected := r.expected()
@@ -115,7 +120,7 @@ func (r *reception) report(now time.Time) (rr rtcp.ReceptionReport, ok bool) {
 	lostInterval := int64(expectedInterval) - int64(r.received-r.receivedPrior)
 	r.expectedPrior, r.receivedPrior = expected, r.received
 	rr = rtcp.ReceptionReport{
-		SSRC: r.ssrc,
+		SSRC: r.SSRC,
 		// pion writes 24 bits; clamp as appendix A.3 does.
 		TotalLost:          uint32(min(max(int64(expected)-int64(r.received), 0), 0x7fffff)),
 		LastSequenceNumber: r.extended(),
