@@ -289,7 +289,10 @@ func (d *dialog) openMedia() error {
 		digit: func(digit string) { d.emit(leg.Event{Type: leg.DTMFReceived, Digit: digit, Text: "RTP"}) },
 		keys:  keyAsker{memory: d.a.phones}, signal: d}
 	for _, k := range []media.Kind{media.Audio, media.Video} {
-		ours := ofKind(formats, k)
+		ours, like := ofKind(formats, k), trackOf(d.req.Like, k)
+		if d.req.Like != nil {
+			ours = alike(ours, like)
+		}
 		if len(ours) == 0 || k == media.Video && !d.a.cfg.VideoEnabled {
 			continue
 		}
@@ -301,6 +304,9 @@ func (d *dialog) openMedia() error {
 		s := &section{kind: k, pair: pair, ours: ours, cname: fmt.Sprintf("rtp/%s/%s", k, d.callID), want: d.req.SendAudio}
 		if k == media.Video {
 			s.want = d.req.SendVideo
+		}
+		if like != nil {
+			s.like, s.want = like, s.want || like.Receive
 		}
 		s.tx.ssrc, s.tx.seq, s.tx.base = random32(), uint16(random32()), random32()
 		m.sections = append(m.sections, s)

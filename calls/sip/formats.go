@@ -160,24 +160,22 @@ func (f *wireFormat) same(r *sdpFormat) bool {
 	return f.kind == media.Video || f.beside() || max(chans, 1) == f.chans
 }
 
-// mode is the H.264 packetization mode of a fmtp string; 0 when unsaid (RFC 6184 section 8.1).
-func mode(fmtp string) int {
+// parameter is one of those of a fmtp string, "" if it is not there.
+func parameter(fmtp, name string) string {
 	for _, p := range strings.Split(fmtp, ";") {
-		if k, v, _ := strings.Cut(strings.TrimSpace(p), "="); strings.EqualFold(k, "packetization-mode") {
-			n, _ := strconv.Atoi(strings.TrimSpace(v))
-			return n
+		if k, v, _ := strings.Cut(strings.TrimSpace(p), "="); strings.EqualFold(k, name) {
+			return strings.TrimSpace(v)
 		}
 	}
-	return 0
+	return ""
+}
+
+// mode is the H.264 packetization mode of a fmtp string; 0 when unsaid (RFC 6184 section 8.1).
+func mode(fmtp string) int {
+	n, _ := strconv.Atoi(parameter(fmtp, "packetization-mode"))
+	return n
 }
 
 // annexB says whether a fmtp string of G.729 allows silence descriptors, as it
 // does unless it says no (RFC 4856 section 2.1.9).
-func annexB(fmtp string) bool {
-	for _, p := range strings.Split(fmtp, ";") {
-		if k, v, _ := strings.Cut(strings.TrimSpace(p), "="); strings.EqualFold(k, "annexb") {
-			return !strings.EqualFold(strings.TrimSpace(v), "no")
-		}
-	}
-	return true
-}
+func annexB(fmtp string) bool { return !strings.EqualFold(parameter(fmtp, "annexb"), "no") }

@@ -245,7 +245,7 @@ func (d *dialog) settle(t leg.Terms) error {
 	if d.in.agreed {
 		return nil
 	}
-	d.req.SendAudio, d.req.SendVideo, d.req.ToRTMP = t.SendAudio, t.SendVideo, t.ToRTMP
+	d.req.SendAudio, d.req.SendVideo, d.req.ToRTMP, d.req.Like = t.SendAudio, t.SendVideo, t.ToRTMP, t.Like
 	d.mu.Lock()
 	err := d.openMedia()
 	if err == nil {

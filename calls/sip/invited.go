@@ -13,6 +13,7 @@ import (
 	"lineout/calls/leg"
 	"lineout/calls/limit"
 	"lineout/calls/trace"
+	"lineout/media"
 )
 
 const (
@@ -146,7 +147,10 @@ func userOf(u sipmsg.Uri) string {
 }
 
 // offered is what an offer holds that we could take.
-type offered struct{ any, audio, video bool }
+type offered struct {
+	any, audio, video bool
+	tracks            []leg.TrackInfo
+}
 
 // lookAt reads the offer of an INVITE, if it has one.
 func (a *Agent) lookAt(req *sipmsg.Request) (offered, *leg.Refusal) {
@@ -164,10 +168,12 @@ func (a *Agent) lookAt(req *sipmsg.Request) (offered, *leg.Refusal) {
 		if !m.usable() || m.kind == 0 {
 			continue
 		}
-		if _, ok := agree(m, ofKind(a.toStream, m.kind), false); ok {
-			o.audio = o.audio || m.word == "audio"
-			o.video = o.video || m.word == "video" && a.cfg.VideoEnabled
+		agreed, ok := agree(m, ofKind(a.toStream, m.kind), false)
+		if !ok || m.kind == media.Video && !a.cfg.VideoEnabled || trackOf(o.tracks, m.kind) != nil {
+			continue
 		}
+		o.audio, o.video = o.audio || m.kind == media.Audio, o.video || m.kind == media.Video
+		o.tracks = append(o.tracks, agreed.track(m.kind, m.dir.sends(), m.dir.receives()))
 	}
 	if !o.audio && !o.video {
 		a.log.Info("SIP call to us is refused: it offers no codec we know", "from", req.Source())
@@ -223,7 +229,7 @@ func (in *inbound) told() leg.Incoming {
 	req := in.req
 	t := leg.Incoming{CallID: req.CallID().Value(), Caller: userOf(req.From().Address), Callee: req.Recipient.User,
 		DisplayName: plain(strings.Trim(req.From().DisplayName, `"`)), Trunk: in.from.trunk, Source: req.Source(),
-		SDP: string(req.Body()), Message: trace.Mask([]byte(req.String())), HasAudio: in.offer.audio, HasVideo: in.offer.video}
+		SDP: string(req.Body()), Message: trace.Mask([]byte(req.String())), HasAudio: in.offer.audio, HasVideo: in.offer.video, Tracks: in.offer.tracks}
 	if in.from.account != nil {
 		t.Account, t.Callee = in.from.account.login, in.from.account.login
 	}

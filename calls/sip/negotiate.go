@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,6 +29,8 @@ type agreement struct {
 	eventPT uint8 // payload type of telephone-events we send, 0 if none
 	event   payload
 	noise   []uint8 // payload types of comfort noise at 8000 Hz
+	events  []leg.Format
+	alike   bool // the section is to be joined to another leg's
 	byPT    [128]payload
 	ptime   time.Duration // what the peer would like, 0 if it does not say
 }
@@ -56,6 +59,7 @@ func agree(m *sdpMedia, ours []wireFormat, weOffered bool) (*agreement, bool) {
 		p := payload{codec: f.codec, clock: f.clock, event: f.codec == telephoneEvent}
 		a.byPT[r.pt] = p
 		if p.event {
+			a.events = append(a.events, leg.Format{PayloadType: r.pt, Codec: f.codec, ClockRate: f.clock, Channels: f.chans, Fmtp: r.fmtp})
 			continue
 		}
 		if len(a.formats) == 0 {
@@ -150,7 +154,11 @@ func (a *agreement) echo(m *sdpMedia, ours []wireFormat) []localFormat {
 			fmtp = "annexb=no" // an answer must say so too (RFC 7261 section 3.1)
 		}
 		if f.codec == "H264" {
-			fmtp = "packetization-mode=" + strconv.Itoa(mode(r.fmtp)) + "; profile-level-id=420020"
+			profile := "420020"
+			if a.alike { // packets are passed on as they are
+				profile = cmp.Or(profileLevel(r.fmtp), profile)
+			}
+			fmtp = "packetization-mode=" + strconv.Itoa(mode(r.fmtp)) + "; profile-level-id=" + profile
 		}
 		l := localFormat{r.pt, f.rtpmap, fmtp}
 		if r.pt == a.sendPT {

@@ -31,6 +31,7 @@ func (d *dialog) applyOffer(body []byte, answering bool) error {
 		var cryptos []crypto
 		a, ok := agree(m, s.ours, !answering)
 		if ok {
+			a.favour(s.like)
 			a.prefer(s.codec())
 		}
 		if !m.usable() || !ok {

@@ -41,9 +41,10 @@ func (s *section) compound(now time.Time) []rtcp.Packet {
 	}
 	var head rtcp.Packet = &rtcp.ReceiverReport{SSRC: s.tx.ssrc, Reports: blocks}
 	if !s.tx.lastSent.IsZero() && now.Sub(s.tx.lastSent) < 2*rtcpMinimum {
+		ts, at := s.tx.relation(now)
 		head = &rtcp.SenderReport{
-			SSRC: s.tx.ssrc, NTPTime: ntpTime(now),
-			RTPTime:     s.tx.at(now),
+			SSRC: s.tx.ssrc, NTPTime: ntpTime(at),
+			RTPTime:     ts,
 			PacketCount: uint32(s.tx.packets), OctetCount: uint32(s.tx.octets),
 			Reports: blocks,
 		}

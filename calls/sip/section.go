@@ -23,7 +23,8 @@ type section struct {
 	cname string
 	ours  []wireFormat
 	guard guard
-	want  bool // we want to send (S2-24, S2-25)
+	want  bool           // we want to send (S2-24, S2-25)
+	like  *leg.TrackInfo // of the leg this one is joined to, nil if none
 
 	// deliver keeps the callbacks of the two sockets apart: recv is promised
 	// one goroutine at a time.
@@ -188,8 +189,7 @@ func (s *section) info() (leg.TrackInfo, bool) {
 	if !s.active || s.agreed == nil {
 		return leg.TrackInfo{}, false
 	}
-	return leg.TrackInfo{Kind: s.kind, Formats: s.agreed.formats, Noise: s.agreed.noise, PacketTime: s.agreed.ptime,
-		Receive: s.receive, Send: s.send && s.want}, true
+	return s.agreed.track(s.kind, s.receive, s.send && s.want), true
 }
 
 func (s *section) stats(local string) leg.Stats {

@@ -14,13 +14,14 @@ import (
 
 	"github.com/pion/rtp"
 
+	"lineout/calls/forward"
 	"lineout/calls/leg"
 	"lineout/calls/trace"
 	"lineout/codecs"
 	"lineout/media"
 )
 
-// session is the media of a leg: leg.Media. Its sockets are open from Dial to
+// session is the media of a leg: leg.Forwarder. Its sockets are open from Dial to
 // the end of the leg; the same session serves early media and the answer.
 type session struct {
 	log      *slog.Logger
@@ -36,7 +37,8 @@ type session struct {
 	closed   chan struct{}
 	ended    atomic.Bool
 	running  atomic.Bool
-	buffers  sync.Pool // of *[1500]byte, for WriteRTP
+	buffers  sync.Pool     // of *[1500]byte, for WriteRTP and ForwardRTP
+	source   forward.Clock // of those whose packets are forwarded
 
 	mu       sync.Mutex
 	expectAt time.Time // since when media should come; zero = it should not

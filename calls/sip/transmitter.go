@@ -5,6 +5,7 @@ import (
 
 	"github.com/pion/rtp"
 
+	"lineout/calls/forward"
 	"lineout/calls/leg"
 )
 
@@ -13,6 +14,9 @@ const (
 	// bridgePause is how long after the last packet of WriteRTP comfort
 	// silence takes over again.
 	bridgePause = 200 * time.Millisecond
+	// forwardPause is the same after a forwarded packet: a source that is silent
+	// may send no more than 2 packets a second (Opus with DTX).
+	forwardPause = time.Second
 	// A digit sounds for toneTime and is followed by tonePause; RFC 4733 asks
 	// for no more than "long enough", phones for 50 to 100 ms of each.
 	toneTime  = 160 * time.Millisecond
@@ -22,16 +26,18 @@ const (
 	maxDigits  = 64
 )
 
-// transmitter makes one outgoing RTP stream from three sources: comfort
-// silence, telephone-events and packets of a bridge. Digits go before all, a
-// bridge before silence. SSRC, sequence numbers and timestamps run through.
+// transmitter makes one outgoing RTP stream from four sources: comfort silence,
+// telephone-events, media of our own and packets of another leg. Digits go
+// before all, silence after all. SSRC, sequence numbers and timestamps run
+// through.
 // Passive: time is an argument, the owner holds its lock.
 type transmitter struct {
 	ssrc    uint32
 	seq     uint16 // of the next packet
 	base    uint32 // timestamp at epoch
 	epoch   time.Time
-	clock   int
+	clock   int // of the timestamps now
+	own     int // that of pt
 	pt      uint8
 	silence []byte // nil: no comfort media
 	sending bool
@@ -49,6 +55,9 @@ type transmitter struct {
 		last time.Time     // when the newest packet was sent
 		late time.Duration // by how much its sound is moved, see bridged
 	}
+
+	row   forward.Mapper // packets of another leg
+	rowAt time.Time      // when the newest of them was sent
 
 	digits  []byte // event codes waiting
 	event   eventState
@@ -71,6 +80,7 @@ type eventState struct {
 
 // configure takes over what was agreed. The timestamps go on from where they are.
 func (t *transmitter) configure(pt uint8, clock int, silence []byte, sending bool, now time.Time) {
+	t.leave()
 	if t.clock != clock || t.epoch.IsZero() {
 		from := t.free(now)
 		if !t.epoch.IsZero() {
@@ -79,7 +89,7 @@ func (t *transmitter) configure(pt uint8, clock int, silence []byte, sending boo
 		t.epoch, t.clock = from, clock
 		t.until, t.nextTS = from, t.base
 	}
-	t.pt, t.silence, t.sending = pt, silence, sending
+	t.pt, t.own, t.silence, t.sending = pt, clock, silence, sending
 	t.bridge.live = false
 	if !sending {
 		t.comfortAt, t.talking = time.Time{}, false
@@ -106,6 +116,8 @@ func (t *transmitter) due() time.Time {
 		return time.Time{}
 	case t.bridge.live:
 		return t.bridge.last.Add(bridgePause)
+	case t.row.Live():
+		return t.rowAt.Add(forwardPause)
 	}
 	return t.comfortAt
 }
@@ -124,6 +136,14 @@ func (t *transmitter) next(now time.Time, buf []byte) (h rtp.Header, payload []b
 			return h, nil, false
 		}
 		t.bridge.live, t.talking = false, false
+		t.comfortAt = t.free(now)
+	}
+	if t.row.Live() {
+		if t.silence == nil || now.Sub(t.rowAt) < forwardPause {
+			return h, nil, false
+		}
+		t.leave()
+		t.talking = false
 		t.comfortAt = t.free(now)
 	}
 	if t.silence == nil || now.Before(t.comfortAt) {
@@ -198,6 +218,7 @@ func (t *transmitter) nextEvent(now time.Time, buf []byte) (h rtp.Header, payloa
 	if !e.active {
 		e.active, e.code, e.step = true, t.digits[0], 0
 		t.digits = t.digits[1:]
+		t.leave()
 		e.at = t.free(now)
 		e.ts = t.stamp(e.at, 0)
 		e.nextAt = now
@@ -227,12 +248,18 @@ func (t *transmitter) nextEvent(now time.Time, buf []byte) (h rtp.Header, payloa
 	return h, buf[:4], true
 }
 
+// barred says that nothing but a digit may be sent, or nothing at all.
+func (t *transmitter) barred(now time.Time) bool {
+	return !t.sending || t.event.active || len(t.digits) > 0 && !now.Before(t.event.nextAt)
+}
+
 // bridged makes the header of a packet from elsewhere. ok is false while a
 // digit sounds or nothing may be sent.
 func (t *transmitter) bridged(p *leg.Outgoing, now time.Time) (h rtp.Header, ok bool) {
-	if !t.sending || t.event.active || len(t.digits) > 0 && !now.Before(t.event.nextAt) {
+	if t.barred(now) {
 		return h, false
 	}
+	t.leave()
 	b, sound := &t.bridge, p.Length > 0
 	begins := sound && !b.live
 	if begins { // sound that belongs to a time already spent on silence comes later, all of it by as much
