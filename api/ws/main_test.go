@@ -26,6 +26,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // rig is a running server on loopback with a hub and a scripted player.
 type rig struct {
 	hub    *pipeline.Hub
+	phone  *phone
+	alone  bool // without telephones
 	server *Server
 	url    string
 	stop   func() // ends the server; also done at the test's end
@@ -38,13 +40,22 @@ type rig struct {
 
 func newRig(t *testing.T, edit func(*Config)) *rig {
 	t.Helper()
-	r := &rig{}
+	return makeRig(t, &rig{}, edit)
+}
+
+func makeRig(t *testing.T, r *rig, edit func(*Config)) *rig {
+	t.Helper()
 	c := DefaultConfig()
 	if edit != nil {
 		edit(&c)
 	}
 	r.hub = pipeline.NewHub(pipeline.HubConfig{Codecs: codecs.NewTable(nil, nil), Log: slog.New(slog.DiscardHandler), FlushTimeout: time.Second})
-	r.server = New(c, Deps{Stream: r.hub.Get, Play: r.play})
+	r.phone = newPhone()
+	d := Deps{Stream: r.hub.Get, Play: r.play, Phone: r.phone.deps(), Hooks: r.phone}
+	if r.alone {
+		d.Phone, d.Hooks = nil, nil
+	}
+	r.server = New(c, d)
 	ctx, cancel := context.WithCancel(context.Background())
 	hubCtx, stopHub := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -146,8 +157,9 @@ func (p *fakePlayback) Stop(reason string) {
 
 // client is a scripted SDK.
 type client struct {
-	t    *testing.T
-	conn *websocket.Conn
+	t     *testing.T
+	conn  *websocket.Conn
+	token string
 }
 
 func (r *rig) dial(t *testing.T, path string) *client {
@@ -160,7 +172,7 @@ func (r *rig) dial(t *testing.T, path string) *client {
 	}
 	conn.SetReadLimit(1 << 20)
 	t.Cleanup(func() { _ = conn.CloseNow() })
-	return &client{t, conn}
+	return &client{t: t, conn: conn}
 }
 
 // session dials and says connection.

@@ -56,11 +56,19 @@ func encode(name string, args ...any) ([]byte, error) {
 // absent, numbers and booleans may be strings.
 
 type connection struct {
-	AppKey              loose.String `json:"appKey"`
-	AuthToken           loose.String `json:"authToken"`
-	SIPLogin            loose.String `json:"sipLogin"`
-	SIPDomain           loose.String `json:"sipDomain"`
-	SIPRegisterRequired loose.Bool   `json:"sipRegisterRequired"`
+	AppKey              loose.String    `json:"appKey"`
+	AuthToken           loose.String    `json:"authToken"`
+	KeepAlive           loose.Bool      `json:"keepAlive"`
+	ClientVersion       loose.String    `json:"clientVersion"`
+	Custom              json.RawMessage `json:"custom"`
+	SIPLogin            loose.String    `json:"sipLogin"`
+	SIPAuthName         loose.String    `json:"sipAuthenticationName"`
+	SIPPassword         loose.String    `json:"sipPassword"`
+	SIPDomain           loose.String    `json:"sipDomain"`
+	SIPOutboundProxy    loose.String    `json:"sipOutboundProxy"`
+	SIPProxy            loose.String    `json:"sipProxy"`
+	SIPPort             loose.Int       `json:"sipPort"`
+	SIPRegisterRequired loose.Bool      `json:"sipRegisterRequired"`
 }
 
 type streamMessage struct {
@@ -71,11 +79,18 @@ type streamMessage struct {
 }
 
 type callMessage struct {
-	CallID loose.String `json:"callId"`
+	CallID      loose.String `json:"callId"`
+	Callee      loose.String `json:"callee"`
+	VisibleName loose.String `json:"visibleName"`
+	SDP         loose.String `json:"sdp"`
+	Target      loose.String `json:"target"`
+	DTMF        loose.String `json:"dtmf"`
+	Type        loose.String `json:"type"`
 }
 
 type dataMessage struct {
-	OperationID loose.String `json:"operationId"`
+	OperationID loose.String    `json:"operationId"`
+	Payload     json.RawMessage `json:"payload"`
 }
 
 // What the server sends. Every stream and call object carries a status: one
@@ -99,9 +114,9 @@ type streamStatus struct {
 }
 
 type streamEvent struct {
-	MediaSessionID string            `json:"mediaSessionId"`
-	Type           string            `json:"type"`
-	Payload        map[string]string `json:"payload"`
+	MediaSessionID string          `json:"mediaSessionId"`
+	Type           string          `json:"type"`
+	Payload        json.RawMessage `json:"payload"`
 }
 
 type available struct {
@@ -113,7 +128,26 @@ type available struct {
 type callStatus struct {
 	CallID string `json:"callId"`
 	Status string `json:"status"`
-	Info   string `json:"info,omitempty"`
+	// Info is one of CALL_STATUS_INFO, Reason says it in words.
+	Info      string `json:"info,omitempty"`
+	SIPStatus int    `json:"sipStatus,omitempty"`
+	Reason    string `json:"reason,omitempty"`
+}
+
+// incomingCall is what the SDK makes a call object of: its options are read
+// from it, so there must be nothing in it that happens to be one (4.4).
+type incomingCall struct {
+	CallID      string `json:"callId"`
+	Incoming    bool   `json:"incoming"`
+	Caller      string `json:"caller"`
+	Callee      string `json:"callee"`
+	VisibleName string `json:"visibleName"`
+}
+
+type transferStatus struct {
+	CallID   string `json:"callId"`
+	Incoming bool   `json:"incoming"`
+	Status   string `json:"status"`
 }
 
 type dataStatus struct {
@@ -124,6 +158,8 @@ type dataStatus struct {
 
 type failure struct {
 	APIMethod string `json:"apiMethod"`
+	ID        string `json:"id,omitempty"`
 	Status    string `json:"status"`
 	Info      string `json:"info"`
+	SIPStatus int    `json:"sipStatus,omitempty"`
 }

@@ -1,8 +1,11 @@
 package ws
 
 import (
+	"context"
 	"encoding/json"
 	"testing"
+
+	"lineout/pipeline"
 )
 
 func FuzzDecode(f *testing.F) {
@@ -51,4 +54,35 @@ func TestEncodeAlwaysHasData(t *testing.T) {
 	if err != nil || string(b) != `{"message":"ping","data":[]}` {
 		t.Errorf("%s %v", b, err)
 	}
+}
+
+// No message, whatever its argument, may panic or end the socket.
+func FuzzHandle(f *testing.F) {
+	for name := range handlers {
+		f.Add(name, []byte(`{"mediaSessionId":"s","callId":"c","callee":"1","name":"call","sdp":"v=0","payload":{"command":"join","options":{"name":"r"}}}`))
+		f.Add(name, []byte(`[]`))
+		f.Add(name, []byte(`{"callId":{},"payload":5,"type":[],"command":1}`))
+		f.Add(name, []byte{})
+	}
+	f.Add("connection", []byte(`{"sipLogin":"1","sipPort":"x","custom":"no object","authToken":1}`))
+	f.Fuzz(func(t *testing.T, name string, arg []byte) {
+		if len(arg) > 0 && !json.Valid(arg) {
+			return
+		}
+		p := newPhone()
+		s := New(DefaultConfig(), Deps{Stream: func(string) *pipeline.Stream { return nil }, Phone: p.deps(), Hooks: p})
+		k := newSocket(s, "127.0.0.1:1")
+		k.life = t.Context()
+		k.ctx, k.cancel = context.WithCancelCause(k.life)
+		if err := k.handle("connection", []byte(`{"appKey":"roomApp","custom":{"login":"x"},"sipLogin":"1","sipDomain":"localhost","sipPassword":"right","sipRegisterRequired":true}`)); err != nil {
+			t.Fatal(err)
+		}
+		if err := k.handle(name, arg); err != nil && name != "connectMediaTransport" {
+			t.Errorf("%s %s: %v", name, arg, err)
+		}
+		k.cancel(nil)
+		k.work.wait()
+		k.session.detach(k, nil)
+		s.wg.Wait()
+	})
 }

@@ -7,6 +7,19 @@ import (
 	"fmt"
 )
 
+// The texts of STREAM_STATUS_INFO the server sends itself. Pages compare them.
+const (
+	infoStoppedByUser       = "Stopped by user"
+	infoStoppedByDisconnect = "Stopped by session disconnect"
+	infoStoppedByTerminate  = "Stopped by rest /terminate"
+	infoFailedByError       = "Failed by error"
+	infoNotFound            = "Stream not found"
+	infoNotReady            = "Publish stream is not ready"
+	infoNoCommonCodecs      = "No common codecs"
+	infoNoID                = "MediaSessionId is null"
+	infoIDInUse             = "MediaSessionId is already in use"
+)
+
 // errStopped cancels a player that stops while it still waits for its stream.
 var errStopped = errors.New("stopped by the player")
 
@@ -41,7 +54,11 @@ func playStream(s *session, arg json.RawMessage) error {
 		s.status(id, name, "FAILED", infoNotFound)
 		return nil
 	}
-	ctx, cancel := context.WithCancelCause(s.ctx)
+	k := s.current()
+	if k == nil { // the browser is gone, and with it its player
+		return nil
+	}
+	ctx, cancel := context.WithCancelCause(k.ctx)
 	p := &play{id: id, name: name, cancel: cancel}
 	s.mu.Lock()
 	_, used := s.plays[id]
@@ -60,10 +77,13 @@ func playStream(s *session, arg json.RawMessage) error {
 		s.status(id, name, "FAILED", fmt.Sprintf("This session plays %d streams already", s.server.config.MaxStreams))
 		return nil
 	}
-	s.wg.Go(func() {
+	if !k.work.run(func() {
 		defer cancel(nil)
 		s.play(ctx, p, PlayRequest{Stream: st, Offer: string(m.SDP), ID: id, SessionID: s.id})
-	})
+	}) {
+		cancel(nil)
+		s.drop(p)
+	}
 	return nil
 }
 

@@ -1,75 +1,35 @@
 // Package ws speaks the WebSocket protocol of the browser SDK
-// (@flashphoner/websdk 2.0): sessions and playing streams. It holds no state
-// but the sessions.
+// (@flashphoner/websdk 2.0): sessions, players, and calls. It holds no state
+// but that of the sessions.
 package ws
 
 import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync"
 
 	"github.com/coder/websocket"
 
-	"lineout/pipeline"
+	"lineout/calls/limit"
 )
-
-// The texts of STREAM_STATUS_INFO the server sends itself. Pages compare them.
-const (
-	infoStoppedByUser       = "Stopped by user"
-	infoStoppedByDisconnect = "Stopped by session disconnect"
-	infoStoppedByTerminate  = "Stopped by rest /terminate"
-	infoFailedByError       = "Failed by error"
-	infoNotFound            = "Stream not found"
-	infoNotReady            = "Publish stream is not ready"
-	infoNoCommonCodecs      = "No common codecs"
-	infoNoID                = "MediaSessionId is null"
-	infoIDInUse             = "MediaSessionId is already in use"
-)
-
-// PlayRequest is one playStream.
-type PlayRequest struct {
-	Stream *pipeline.Stream
-	// Offer is the player's SDP.
-	Offer string
-	// ID is the player's mediaSessionId, SessionID the WebSocket session's.
-	ID, SessionID string
-}
-
-// Playback is a player that was answered.
-type Playback interface {
-	// Connected is closed when ICE and DTLS are up; media waits for Start.
-	Connected() <-chan struct{}
-	Start()
-	// Stop ends it with one of the info texts, the first of which stays.
-	Stop(reason string)
-	// Ended is closed when it ends, for whatever reason; then Reason is its
-	// info text. Done is closed when everything is freed.
-	Ended() <-chan struct{}
-	Reason() string
-	Done() <-chan struct{}
-}
-
-// Deps are the parts of the server a session acts on.
-type Deps struct {
-	// Stream finds a stream by name, nil if there is none.
-	Stream func(name string) *pipeline.Stream
-	// Play answers a player; it waits for the stream to be ready. An error
-	// with a method StreamInfo() string brings its own info text.
-	Play func(ctx context.Context, r PlayRequest) (p Playback, answer string, err error)
-	Log  *slog.Logger
-}
 
 // Server accepts browser sessions on every path.
 type Server struct {
 	config Config
 	deps   Deps
 	log    *slog.Logger
+	// guesses are the wrong tokens and passwords an address has left.
+	guesses *limit.Buckets[netip.Addr]
 
 	mu       sync.Mutex
 	ctx      context.Context // nil: not running
-	sessions map[*session]struct{}
-	wg       sync.WaitGroup
+	sockets  map[*socket]struct{}
+	sessions map[string]*session // by token
+	opened   uint64
+	wg       sync.WaitGroup // sockets and sessions
+	rooms    rooms
 }
 
 // New makes a server; it starts nothing.
@@ -78,7 +38,8 @@ func New(c Config, d Deps) *Server {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{config: c, deps: d, log: log, sessions: map[*session]struct{}{}}
+	return &Server{config: c, deps: d, log: log, guesses: limit.New[netip.Addr](float64(c.LoginFailures)/60, float64(c.LoginFailures)),
+		sockets: map[*socket]struct{}{}, sessions: map[string]*session{}}
 }
 
 // Run lets sessions in until ctx ends, then closes them all and waits.
@@ -94,22 +55,22 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// Sessions is the number of open sessions.
+// Sessions is the number of open sockets.
 func (s *Server) Sessions() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.sessions)
+	return len(s.sockets)
 }
 
 // ServeHTTP upgrades a request and serves the session until it ends.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	se := newSession(s, r.RemoteAddr)
-	run := s.admit(se)
+	k := newSocket(s, r.RemoteAddr)
+	run := s.admit(k)
 	if run == nil {
 		http.Error(w, "no more browser sessions now (ws.max_sessions), or the server is stopping", http.StatusServiceUnavailable)
 		return
 	}
-	defer s.leave(se)
+	defer s.leave(k)
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
 		// Pages come from any host unless the operator says otherwise: a
 		// session has no cookie another site could borrow.
@@ -121,23 +82,84 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	conn.SetReadLimit(int64(s.config.MaxMessage))
-	se.run(run, conn)
+	k.run(run, conn)
 }
 
-func (s *Server) admit(se *session) context.Context {
+// admit counts a socket in. Sessions that wait for their browser count as
+// well, but make room, the one that has waited longest first.
+func (s *Server) admit(k *socket) context.Context {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ctx == nil || s.ctx.Err() != nil || len(s.sessions) >= s.config.MaxSessions {
+	if s.ctx == nil || s.ctx.Err() != nil || len(s.sockets) >= s.config.MaxSessions {
 		return nil
 	}
-	s.sessions[se] = struct{}{}
+	if len(s.sockets)+s.awayLocked(nil) >= s.config.MaxSessions {
+		var oldest *session
+		s.awayLocked(func(se *session) {
+			if oldest == nil || se.started.Before(oldest.started) {
+				oldest = se
+			}
+		})
+		oldest.cancel(errCrowded)
+	}
+	s.sockets[k] = struct{}{}
 	s.wg.Add(1)
 	return s.ctx
 }
 
-func (s *Server) leave(se *session) {
+// awayLocked counts the sessions that wait for their browser and shows each to see.
+func (s *Server) awayLocked(see func(*session)) int {
+	n := 0
+	for _, se := range s.sessions {
+		if se.ctx.Err() != nil || se.current() != nil {
+			continue
+		}
+		n++
+		if see != nil {
+			see(se)
+		}
+	}
+	return n
+}
+
+func (s *Server) leave(k *socket) {
 	s.mu.Lock()
-	delete(s.sessions, se)
+	delete(s.sockets, k)
 	s.mu.Unlock()
 	s.wg.Done()
+}
+
+// open counts a session in. Its socket is counted already, so Run waits.
+func (s *Server) open(se *session) {
+	s.mu.Lock()
+	s.sessions[se.token] = se
+	s.opened++
+	s.mu.Unlock()
+	s.wg.Go(func() {
+		se.run()
+		s.mu.Lock()
+		delete(s.sessions, se.token)
+		s.mu.Unlock()
+	})
+}
+
+// kept finds a session by its token.
+func (s *Server) kept(token string) *session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if se := s.sessions[token]; se != nil && se.keep {
+		return se
+	}
+	return nil
+}
+
+// list is every session.
+func (s *Server) list() []*session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*session, 0, len(s.sessions))
+	for _, se := range s.sessions {
+		out = append(out, se)
+	}
+	return out
 }

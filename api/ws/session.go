@@ -12,259 +12,141 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/google/uuid"
+
+	"lineout/calls"
 )
 
-const (
-	// A client that has not said "connection" by then is no SDK.
-	helloTimeout = 15 * time.Second
-	writeTimeout = 10 * time.Second
-	// Messages that may wait for a slow client before it is dropped.
-	outQueue = 128
-)
-
-// errEnd ends a session in good order.
-var errEnd = errors.New("session ended by the server")
-
-// session is one browser's WebSocket. Its reader is the HTTP request's
-// goroutine; a second one writes and pings; each player has one more.
+// session is what a page has here after its "connection": an account, players
+// and calls. It lives as long as its socket or, with keepAlive, for a while
+// longer, so that a page that comes back with its token goes on with it
+// (websdk-protocol 6.3). Players end with the socket, since the SDK has given
+// them up by then; the calls of a socket that was lost go on.
 type session struct {
-	server *Server
-	id     string
-	token  string
-	remote string
-	log    *slog.Logger
-	out    chan outgoing
+	server    *Server
+	id, token string
+	app       string
+	custom    json.RawMessage // of the page, may be nil
+	version   string          // clientVersion
+	remote    string          // of the first socket
+	keep      bool
+	account   calls.Account
+	registers bool // the page wants its account to be callable
+	started   time.Time
+	log       *slog.Logger
 
-	ctx        context.Context
-	cancel     context.CancelCauseFunc
-	wg         sync.WaitGroup
-	unanswered atomic.Int32
-	hello      bool // reader's goroutine only
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	work   group         // what ends with the session
+	signed chan struct{} // closed when the account may be used, or there is none
+	done   chan struct{} // closed when everything is freed
+	debug  atomic.Bool   // messages are logged by name
 
-	mu    sync.Mutex
-	plays map[string]*play
+	mu         sync.Mutex
+	socket     *socket // nil: away
+	away       *time.Timer
+	registered bool
+	plays      map[string]*play
+	published  map[string]publication // by mediaSessionId
+	calls      map[string]*call
+	reports    int // bug reports so far
 }
 
-type outgoing struct {
-	frame   []byte
-	written chan<- struct{} // closed after the write, may be nil
-}
-
-func newSession(s *Server, remote string) *session {
+func newSession(s *Server, run context.Context, remote string) *session {
 	id := uuid.NewString()
-	return &session{server: s, id: id, token: rand.Text(), remote: remote, log: s.log.With("session", id),
-		out: make(chan outgoing, outQueue), plays: map[string]*play{}}
+	se := &session{server: s, id: id, token: rand.Text(), remote: remote, started: time.Now(), log: s.log.With("session", id),
+		signed: make(chan struct{}), done: make(chan struct{}), plays: map[string]*play{}, published: map[string]publication{}, calls: map[string]*call{}}
+	se.ctx, se.cancel = context.WithCancelCause(run)
+	return se
 }
 
-// run serves the session until the socket closes or run's context ends, and
-// frees everything it held.
-func (s *session) run(run context.Context, conn *websocket.Conn) {
-	s.ctx, s.cancel = context.WithCancelCause(run)
-	defer s.cancel(nil)
-	var writer sync.WaitGroup
-	writer.Go(func() { s.write(conn) })
-	hello := time.AfterFunc(helloTimeout, func() { s.cancel(errors.New("no connection message")) })
-	err := s.read(conn, hello)
-	hello.Stop()
-	s.cancel(err)
-	s.wg.Wait()
-	writer.Wait()
-	_ = conn.CloseNow()
-	if s.hello {
-		s.log.Info("browser session closed", "remote", s.remote, "cause", context.Cause(s.ctx))
+// run waits for the session's end and frees what it held.
+func (s *session) run() {
+	defer close(s.done)
+	<-s.ctx.Done()
+	s.mu.Lock()
+	k := s.socket
+	if s.away != nil {
+		s.away.Stop()
 	}
-}
-
-// read handles messages until the socket fails. A bad message is never fatal.
-func (s *session) read(conn *websocket.Conn, hello *time.Timer) error {
-	window, count := time.Now(), 0
-	for {
-		// Not the session's context: its end would cut the socket before the
-		// writer has said goodbye. The writer closes it.
-		kind, frame, err := conn.Read(context.Background())
-		if err != nil {
-			return err
-		}
-		s.unanswered.Store(0)
-		if count++; count > s.server.config.MessageRate {
-			// Not reading makes a flooding client wait in its own buffers.
-			if !s.sleep(time.Until(window.Add(time.Second))) {
-				return context.Cause(s.ctx)
-			}
-		}
-		if now := time.Now(); now.Sub(window) >= time.Second {
-			window, count = now, 1
-		}
-		if kind != websocket.MessageText {
-			continue
-		}
-		name, arg, err := decode(frame)
-		if err != nil {
-			s.log.Debug("unreadable message", "err", err)
-			continue
-		}
-		if err := s.handle(name, arg); err != nil {
-			return err
-		}
-		if s.hello {
-			hello.Stop()
-		}
+	s.mu.Unlock()
+	s.dropCalls("the browser's session has ended", func(*call) bool { return true })
+	s.server.rooms.leaveAll(s)
+	s.work.wait()
+	if k != nil {
+		k.cancel(errEnd)
 	}
+	s.inform("ConnectionStatusEvent", s.describe("status", "DISCONNECTED"))
+	s.log.Info("browser session closed", "remote", s.remote, "cause", context.Cause(s.ctx))
 }
 
-func (s *session) sleep(d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-s.ctx.Done():
+// attach makes a socket the session's; one it has already is closed, since
+// that is one the browser has lost without our knowing.
+func (s *session) attach(k *socket) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
 		return false
 	}
+	if s.away != nil {
+		s.away.Stop()
+		s.away = nil
+	}
+	if old := s.socket; old != nil {
+		old.cancel(errReplaced)
+	}
+	s.socket, k.session, k.log = k, s, s.log
+	return true
 }
 
-// write sends what is queued and pings. When the session ends it closes the
-// socket, which also ends the reader: with a goodbye if the end is ours.
-func (s *session) write(conn *websocket.Conn) {
-	ping := time.NewTicker(s.server.config.PingInterval)
-	defer ping.Stop()
-	for {
-		var o outgoing
-		select {
-		case o = <-s.out:
-		case <-ping.C:
-			if int(s.unanswered.Add(1)) > s.server.config.PingLimit {
-				s.cancel(errors.New("pings are not answered"))
-				continue
-			}
-			o.frame, _ = encode("ping")
-		case <-s.ctx.Done():
-			s.goodbye(conn)
-			return
-		}
-		if err := s.put(conn, o); err != nil {
-			s.cancel(err)
-			_ = conn.CloseNow()
-			return
-		}
+// detach is told of the end of a socket. It returns when the session has
+// ended, too, unless that is kept.
+func (s *session) detach(k *socket, cause error) {
+	s.mu.Lock()
+	if s.socket != k {
+		s.mu.Unlock()
+		return
+	}
+	s.socket = nil
+	kept := s.keep && s.server.config.Keep > 0 && !errors.Is(cause, errEnd) && s.ctx.Err() == nil
+	if kept {
+		s.away = time.AfterFunc(s.server.config.Keep, func() { s.cancel(errors.New("the browser did not come back within ws.keep")) })
+	}
+	s.mu.Unlock()
+	if !kept {
+		s.cancel(cause)
+		<-s.done
+		return
+	}
+	s.server.rooms.leaveAll(s)
+	s.log.Info("browser session waits for its browser", "cause", cause, "for", s.server.config.Keep)
+	if websocket.CloseStatus(cause) != -1 {
+		// The page said goodbye, so its side of the calls is gone as well (S1-15).
+		s.dropCalls("the browser has left", func(c *call) bool { return !c.ringing() })
 	}
 }
 
-// goodbye closes the socket; what was queued before the server ended the
-// session is written first.
-func (s *session) goodbye(conn *websocket.Conn) {
-	switch cause := context.Cause(s.ctx); {
-	case errors.Is(cause, errEnd):
-		for len(s.out) > 0 {
-			if s.put(conn, <-s.out) != nil {
-				break
-			}
-		}
-		_ = conn.Close(websocket.StatusNormalClosure, "")
-	case errors.Is(cause, context.Canceled):
-		_ = conn.Close(websocket.StatusGoingAway, "the server is stopping")
+// send queues a message; while the browser is away it is lost.
+func (s *session) send(name string, args ...any) {
+	if k := s.current(); k != nil {
+		k.send(name, args...)
 	}
-	_ = conn.CloseNow()
 }
-
-func (s *session) put(conn *websocket.Conn, o outgoing) error {
-	// Not the session's context: its end would tear a frame in two.
-	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
-	defer cancel()
-	err := conn.Write(ctx, websocket.MessageText, o.frame)
-	if o.written != nil {
-		close(o.written)
-	}
-	return err
-}
-
-// send queues a message. A client that lets its queue run full is dropped.
-func (s *session) send(name string, args ...any) { s.queue(nil, name, args) }
 
 // sendNow queues a message and waits until it is on the wire.
 func (s *session) sendNow(name string, args ...any) {
-	written := make(chan struct{})
-	if s.queue(written, name, args) {
-		select {
-		case <-written:
-		case <-s.ctx.Done():
-		}
+	if k := s.current(); k != nil {
+		k.sendNow(name, args...)
 	}
 }
 
-func (s *session) queue(written chan<- struct{}, name string, args []any) bool {
-	frame, err := encode(name, args...)
-	if err != nil {
-		s.log.Error("message cannot be encoded", "message", name, "err", err)
-		return false
-	}
-	select {
-	case s.out <- outgoing{frame, written}:
-		return true
-	default:
-		s.cancel(errors.New("the client does not read what it is sent"))
-		return false
-	}
+func (s *session) current() *socket {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.socket
 }
 
-// handle acts on one message. An error ends the session.
-func (s *session) handle(name string, arg json.RawMessage) error {
-	switch name {
-	case "pong":
-		return nil
-	case "ping":
-		s.send("pong")
-		return nil
-	case "connectMediaTransport":
-		// The second socket of the MSE and WSPlayer providers.
-		return errEnd
-	case "connection":
-		return s.connect(arg)
-	}
-	if !s.hello {
-		s.log.Debug("message before connection", "message", name)
-		return nil
-	}
-	if f := handlers[name]; f != nil {
-		if err := f(s, arg); err != nil {
-			s.log.Debug("message cannot be used", "message", name, "err", err)
-		}
-		return nil
-	}
-	s.log.Debug("unknown message", "message", name)
-	return nil
-}
-
-// connect answers the first message. Sessions are not kept after their socket
-// closes, so a token to resume one is always unknown: the socket is closed.
-func (s *session) connect(arg json.RawMessage) error {
-	var c connection
-	if err := json.Unmarshal(orObject(arg), &c); err != nil {
-		s.log.Debug("message cannot be used", "message", "connection", "err", err)
-	}
-	if s.hello {
-		return nil
-	}
-	if c.AuthToken != "" && c.SIPLogin == "" {
-		s.log.Info("browser session to resume is unknown", "remote", s.remote)
-		return errEnd
-	}
-	s.hello = true
-	app := string(c.AppKey)
-	if app == "" {
-		app = "defaultApp"
-	}
-	s.log.Info("browser session", "remote", s.remote, "app", app)
-	register := c.SIPRegisterRequired.Value
-	s.send("getUserData", userData{AuthToken: s.token, AppKey: app, SIPLogin: string(c.SIPLogin),
-		SIPDomain: string(c.SIPDomain), SIPRegisterRequired: register})
-	if register && c.SIPLogin != "" {
-		// Pages have no other way back than a closed socket (P14).
-		s.send("fail", failure{APIMethod: "RegistrationStatusEvent", Status: "FAILED", Info: "Browser sessions cannot register SIP accounts on this server"})
-		return errEnd
-	}
-	return nil
-}
+// end closes the session in good order: what was sent before arrives.
+func (s *session) end() { s.cancel(errEnd) }
 
 func orObject(arg json.RawMessage) json.RawMessage {
 	if len(arg) == 0 {

@@ -53,7 +53,7 @@ func TestBadMessagesAreNotFatal(t *testing.T) {
 }
 
 func TestRefusedInProtocolShape(t *testing.T) {
-	r := newRig(t, nil)
+	r := makeRig(t, &rig{alone: true}, nil)
 	r.stream(t, "here", true)
 	r.stream(t, "later", false)
 	c := r.session(t)
@@ -61,9 +61,11 @@ func TestRefusedInProtocolShape(t *testing.T) {
 		{`{"message":"publishStream","data":[{"mediaSessionId":"p","name":"cam"}]}`, "notifyStreamStatusEvent", `[{"mediaSessionId":"p","status":"FAILED","published":true}]`},
 		{`{"message":"unPublishStream","data":[{"mediaSessionId":"p","name":"cam"}]}`, "notifyStreamStatusEvent", `[{"mediaSessionId":"p","status":"UNPUBLISHED"}]`},
 		{`{"message":"call","data":[{"callId":"c"}]}`, "finish", `[{"callId":"c","status":"FAILED"}]`},
-		{`{"message":"answer","data":[{"callId":"c"}]}`, "finish", `[{"callId":"c","status":"FAILED"}]`},
+		{`{"message":"answer","data":[{"callId":"c"}]}`, "finish", `[{"callId":"c","status":"FINISH"}]`},
+		{`{"message":"hold","data":[{"callId":"c"}]}`, "finish", `[{"callId":"c","status":"FINISH"}]`},
 		{`{"message":"hangup","data":[{"callId":"c"}]}`, "finish", `[{"callId":"c","status":"FINISH"}]`},
-		{`{"message":"sendData","data":[{"operationId":"o","payload":{"a":1}}]}`, "DataStatusEvent", `[{"operationId":"o","status":"FAILED"}]`},
+		{`{"message":"sendData","data":[{"operationId":"o","payload":{"a":1}}]}`, "DataStatusEvent", `[{"operationId":"o","status":"ACCEPTED"}]`},
+		{`{"message":"sessionDebug","data":[{"command":"start"}]}`, "notifySessionDebugEvent", `[{"status":"STARTED"}]`},
 		{`{"message":"snapshot","data":[{"mediaSessionId":"s","name":"here"}]}`, "notifyStreamEvent", `[{"mediaSessionId":"s","type":"snapshotFailed"}]`},
 		{`{"message":"availableStream","data":[{"mediaSessionId":"a","name":"here"}]}`, "availableStream", `[{"id":"a","status":"true","info":""}]`},
 		{`{"message":"availableStream","data":[{"mediaSessionId":"a","name":"later"}]}`, "availableStream", `[{"id":"a","status":"false","info":"Publish stream is not ready"}]`},
@@ -86,11 +88,10 @@ func TestSocketsThatAreClosed(t *testing.T) {
 		"SIP registration asked for": `{"message":"connection","data":[{"sipLogin":"1000","sipPassword":"x","sipRegisterRequired":true}]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, nil)
+			r := makeRig(t, &rig{alone: true}, nil)
 			c := r.dial(t, "/")
 			c.send(first)
 			if strings.HasPrefix(name, "SIP") {
-				c.expect("getUserData", `[{"sipLogin":"1000","sipRegisterRequired":true}]`)
 				c.expect("fail", `[{"apiMethod":"RegistrationStatusEvent","status":"FAILED"}]`)
 			}
 			if code := c.closed(); code != websocket.StatusNormalClosure {
@@ -147,7 +148,7 @@ func TestServerStops(t *testing.T) {
 // A client that is connected but silent is dropped after PingLimit pings.
 func TestPingsUnanswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSession(New(DefaultConfig(), Deps{}), "test")
+		s := newSocket(New(DefaultConfig(), Deps{}), "test")
 		a, b := socketPair(t)
 		ended := make(chan struct{})
 		go func() { s.run(context.Background(), a); close(ended) }()

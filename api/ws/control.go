@@ -1,0 +1,114 @@
+package ws
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"lineout/calls/leg"
+)
+
+// opTime bounds a request about a call.
+const opTime = 20 * time.Second
+
+// serve makes requests about the call one after another until it ends.
+func (c *call) serve() {
+	for {
+		select {
+		case f := <-c.ops:
+			f()
+		case <-c.ctx.Done():
+			return
+		}
+	}
+}
+
+// unknownCall ends a call of the page that is none here, so that its user can
+// make another.
+func (s *session) unknownCall(id string) {
+	s.send("finish", callStatus{CallID: id, Status: "FINISH", Info: leg.Normal.Info(), Reason: "there is no such call"})
+}
+
+func hangupCall(s *session, arg json.RawMessage) error {
+	var m callMessage
+	if err := json.Unmarshal(orObject(arg), &m); err != nil {
+		return err
+	}
+	c := s.call(string(m.CallID))
+	if c == nil {
+		s.unknownCall(string(m.CallID))
+		return nil
+	}
+	c.hangup(leg.Cause{Text: "hung up in the browser"})
+	return nil
+}
+
+// request is the handler of a request about a call: pages that asked for something wait for a
+// status, so one that fails is answered by the status that is.
+func request(method string, do func(ctx context.Context, p Calls, m callMessage) error) func(*session, json.RawMessage) error {
+	return func(s *session, arg json.RawMessage) error {
+		var m callMessage
+		if err := json.Unmarshal(orObject(arg), &m); err != nil {
+			return err
+		}
+		c := s.call(string(m.CallID))
+		if c == nil {
+			s.unknownCall(string(m.CallID))
+			return nil
+		}
+		op := func() {
+			c.mu.Lock()
+			before := c.told
+			c.mu.Unlock()
+			ctx, cancel := context.WithTimeout(c.ctx, opTime)
+			defer cancel()
+			err := do(ctx, s.server.deps.Phone.Calls, m)
+			if c.ctx.Err() != nil {
+				return
+			}
+			if err != nil {
+				s.log.Info("browser's request about a call failed", "call", c.id, "request", method, "err", err)
+				s.send("fail", failure{APIMethod: method, ID: c.id, Status: "FAILED", Info: err.Error()})
+			}
+			c.mu.Lock()
+			same := c.told == before
+			c.mu.Unlock()
+			if same && (method == "hold" || method == "unhold" || err != nil && method == "transfer") {
+				c.repeat()
+			}
+		}
+		select {
+		case c.ops <- op:
+		default:
+			s.send("fail", failure{APIMethod: method, ID: c.id, Status: "FAILED", Info: "too many requests about this call wait already"})
+		}
+		return nil
+	}
+}
+
+func hold(ctx context.Context, p Calls, m callMessage) error {
+	return p.Hold(ctx, string(m.CallID), true)
+}
+
+func unhold(ctx context.Context, p Calls, m callMessage) error {
+	return p.Hold(ctx, string(m.CallID), false)
+}
+
+func sendDTMF(ctx context.Context, p Calls, m callMessage) error {
+	return p.SendDTMF(ctx, string(m.CallID), string(m.DTMF), string(m.Type))
+}
+
+func transfer(ctx context.Context, p Calls, m callMessage) error {
+	return p.Transfer(ctx, string(m.CallID), string(m.Target), "")
+}
+
+// transferred tells that the other party talks to somebody else now. Nothing is
+// told before: any other status makes the SDK keep the call's media for the
+// next one (8.4).
+func (c *call) transferred() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.over {
+		c.s.send("notifyTransferEvent", transferStatus{CallID: c.id, Status: "COMPLETED"})
+	}
+}
