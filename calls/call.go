@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,18 +17,25 @@ import (
 	"lineout/pipeline"
 )
 
-// call is one call, made by REST or to us. Its goroutine owns the state machine; REST and
-// the leg only send it events.
+// call is one call: made by REST, to us, or of a user. Its goroutine owns the
+// state machine; REST and the legs only send it events.
 type call struct {
 	m       *Manager
 	req     Request
 	created time.Time
 	log     *slog.Logger
-	stream  *pipeline.Stream
-	leg     leg.Leg
-	in      *incoming // nil in calls of ours
+	stream  *pipeline.Stream // of what the other party sends; nil in calls of users
+	in      *incoming        // what a route of sip_routes wants; nil in all other calls
+	user    *user            // nil when the server itself is the party on this side
 	tap     *reception
 	inject  *injection
+
+	// far is the other party, near the user, nil while there is none. The call's
+	// goroutine changes them, under mu.
+	far, near *side
+	live      int // legs that have not ended; the call's goroutine only
+	inbox     chan happening
+	helpers   sync.WaitGroup
 
 	ctx    context.Context // ends when the call has ended
 	cancel context.CancelFunc
@@ -45,6 +53,7 @@ type call struct {
 	// failed: it is not listed any more, however it ends.
 	dismissed bool
 	md        leg.Media
+	watchers  []*func(Info)
 }
 
 func newCall(m *Manager, r Request) *call {
@@ -57,7 +66,7 @@ func newCall(m *Manager, r Request) *call {
 		visible = caller
 	}
 	c := &call{m: m, req: r, created: time.Now(), done: make(chan struct{}), endWith: make(chan leg.Cause, 1),
-		log: m.d.Log.With("call", r.CallID)}
+		inbox: make(chan happening, 16), log: m.d.Log.With("call", r.CallID)}
 	c.ctx, c.cancel = context.WithCancel(m.ctx)
 	c.inject = newInjection(c)
 	c.info = Info{Custom: r.Custom, NodeID: m.d.NodeID, AppKey: r.AppKey, CallID: r.CallID, Status: Pending,
@@ -119,7 +128,7 @@ func (c *call) start() error {
 		c.cancel()
 		return err
 	}
-	c.leg = l
+	c.begin(l)
 	c.log.Info("call started", "callee", r.Callee, "caller", c.info.Caller, "stream", c.stream.Name(),
 		"sip_server", cmp.Or(r.SIPProxy, r.SIPDomain), "register", r.Register,
 		"rtmp", r.RTMPURL != "") // not the URL: its query or path may be a stream key
@@ -163,30 +172,33 @@ func (c *call) end(cause leg.Cause) {
 func (c *call) run() {
 	defer close(c.done) // after release: who waited for the end may use the names again
 	defer c.m.release(c)
+	defer c.helpers.Wait()
 	defer c.cancel()
 	defer c.stopTap()
 	defer c.inject.close()
 	defer func() {
 		if r := recover(); r != nil {
 			c.log.Error("call panicked and is ended", "panic", r, "stack", string(debug.Stack()))
-			c.finish(Failed, leg.Event{Cause: leg.Cause{Kind: leg.Internal, Text: fmt.Sprintf("internal error: %v", r)}})
-			c.hangup(leg.Cause{Local: true, Kind: leg.Internal, Text: "internal error"})
+			cause := leg.Cause{Local: true, Kind: leg.Internal, Text: fmt.Sprintf("internal error: %v", r)}
+			c.finish(Failed, leg.Event{Cause: cause})
+			c.dismiss(nil, cause)
 		}
 	}()
-	if c.in != nil {
+	var closing <-chan struct{}
+	switch {
+	case c.user != nil:
+		defer c.greetUser()()
+	case c.in != nil:
 		c.greet()
 		defer c.in.due.Stop()
 	}
-	closing := c.stream.Closing()
-	for {
+	if c.stream != nil {
+		closing = c.stream.Closing()
+	}
+	for c.live > 0 {
 		select {
-		case e, ok := <-c.leg.Events():
-			if !ok {
-				return
-			}
-			if c.handle(e) {
-				return
-			}
+		case h := <-c.inbox:
+			c.happened(h)
 		case cause := <-c.endWith:
 			c.hangup(cause)
 		case <-c.due():
@@ -203,44 +215,59 @@ func (c *call) run() {
 	}
 }
 
-// hangup tells the leg to end; Ended follows on its events. The stream ends at
-// once, so that its files are finished while the BYE travels.
-func (c *call) hangup(cause leg.Cause) {
-	c.inject.close()
-	c.stopTap()
-	c.stream.Close(c.closeReason())
-	ctx, cancel := context.WithTimeout(c.ctx, c.m.d.HangupTimeout)
-	defer cancel()
-	if err := c.leg.Hangup(ctx, cause); err != nil {
-		c.log.Warn("hang up", "err", err)
+// happened does what an event asks for.
+func (c *call) happened(h happening) {
+	switch {
+	case h.do != nil:
+		h.do()
+	case c.user != nil:
+		c.converse(h.side, h.event)
+	default:
+		if h.event.Type == leg.Ended {
+			c.live--
+		}
+		c.handle(h.event)
 	}
 }
 
-// handle takes one event and reports true after the last.
-func (c *call) handle(e leg.Event) bool {
+// hangup tells the leg to end; Ended follows on its events. The stream ends at
+// once, so that its files are finished while the BYE travels.
+func (c *call) hangup(cause leg.Cause) {
+	if c.user != nil {
+		c.conclude(nil, cause)
+		return
+	}
+	c.inject.close()
+	c.stopTap()
+	c.stream.Close(c.closeReason())
+	c.far.hangup(cause)
+}
+
+// handle takes one event of a call whose party on this side is the server.
+func (c *call) handle(e leg.Event) {
 	if e.Type == leg.DTMFReceived {
 		c.log.Debug("digit received", "by", e.Text) // not which: it may be of somebody's PIN
 		if c.m.d.Digit != nil {
 			c.m.d.Digit(c.req.CallID, e.Digit, e.Text)
 		}
-		return false
+		return
 	}
 	switch e.Type {
 	case leg.Transfer:
 		c.transferred(e)
-		return false
+		return
 	case leg.MessageReceived:
 		c.log.Info("message received", "bytes", len(e.Text)) // its words are nobody else's business
-		return false
+		return
 	case leg.MediaChanged:
 		if c.tap != nil {
 			c.tap.MediaChanged()
 		}
 		c.inject.refresh()
-		return false
+		return
 	case leg.KeyframeWanted:
 		c.inject.keyframeWanted()
-		return false
+		return
 	}
 	c.mu.Lock()
 	from := c.info.Status
@@ -249,7 +276,7 @@ func (c *call) handle(e leg.Event) bool {
 	to, ok := next(from, e)
 	if e.Type == leg.Ended {
 		c.finish(to, e)
-		return true
+		return
 	}
 	if e.Type == leg.EarlyMedia && c.m.d.EarlyMedia && !hanging {
 		if err := c.startTap(e.Media); err != nil {
@@ -257,7 +284,7 @@ func (c *call) handle(e leg.Event) bool {
 		}
 	}
 	if !ok {
-		return false
+		return
 	}
 	if e.Type == leg.Answered && !hanging {
 		if c.tap != nil {
@@ -277,7 +304,7 @@ func (c *call) handle(e leg.Event) bool {
 		}
 	})
 	c.log.Info("call status", "status", to, "sip", e.Code)
-	return false
+	return
 }
 
 // finish records the end and says it once, with its cause.
@@ -311,9 +338,26 @@ func (c *call) update(change func(*Info)) {
 	}
 	change(&c.info)
 	info := c.info
+	watchers := slices.Clone(c.watchers)
 	c.mu.Unlock()
 	if c.m.d.Observe != nil {
 		c.m.d.Observe(info)
+	}
+	for _, f := range watchers {
+		(*f)(info)
+	}
+}
+
+// watch adds who is told of changes.
+func (c *call) watch(f func(Info)) (stop func()) {
+	p := &f
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.watchers = append(c.watchers, p)
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.watchers = slices.DeleteFunc(slices.Clone(c.watchers), func(x *func(Info)) bool { return x == p })
 	}
 }
 
@@ -324,6 +368,9 @@ func (c *call) setRTMP(status string) {
 
 // closeReason is what players of the stream are told.
 func (c *call) closeReason() string {
+	if c.stream == nil {
+		return ""
+	}
 	if r := c.stream.Reason(); r != "" {
 		return r
 	}

@@ -38,6 +38,7 @@ type puppet struct {
 	mu    sync.Mutex
 	hung  []leg.Cause
 	dtmf  []string
+	asks  []string // of hold, its end, and progress of a transfer
 	media *puppetMedia
 }
 
@@ -54,6 +55,9 @@ func (p *puppet) Hold(context.Context) error   { return p.hold(leg.Held) }
 func (p *puppet) Resume(context.Context) error { return p.hold(leg.Resumed) }
 
 func (p *puppet) hold(e leg.EventType) error {
+	p.mu.Lock()
+	p.asks = append(p.asks, map[leg.EventType]string{leg.Held: "hold", leg.Resumed: "resume"}[e])
+	p.mu.Unlock()
 	p.events <- leg.Event{Type: e}
 	return nil
 }
@@ -87,6 +91,8 @@ type puppetMedia struct {
 	mu     sync.Mutex
 	asked  []time.Time
 	sent   []sentPacket
+
+	forwarded int
 }
 
 type sentPacket struct {
@@ -122,7 +128,14 @@ func (m *puppetMedia) WriteRTP(k media.Kind, p leg.Outgoing) error {
 	m.sent = append(m.sent, sentPacket{k, p})
 	return nil
 }
-func (m *puppetMedia) Stats() []leg.Stats { return m.stats }
+func (m *puppetMedia) ForwardRTP(k media.Kind, pt uint8, p *rtp.Packet, at time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.forwarded++
+	return nil
+}
+func (m *puppetMedia) ForwardReport(media.Kind, uint32, uint64, uint32) {}
+func (m *puppetMedia) Stats() []leg.Stats                               { return m.stats }
 
 func audioOnly() *puppetMedia {
 	return &puppetMedia{in: make(chan leg.Packet, 100), tracks: []leg.TrackInfo{{Kind: media.Audio, Receive: true,
@@ -133,6 +146,7 @@ func audioOnly() *puppetMedia {
 type phones struct {
 	mu   sync.Mutex
 	legs map[string]*puppet
+	all  []*puppet
 	fail error
 }
 
@@ -146,7 +160,10 @@ func (d *phones) Dial(_ context.Context, r leg.Request) (leg.Leg, error) {
 	if d.legs == nil {
 		d.legs = map[string]*puppet{}
 	}
-	d.legs[r.CallID] = p
+	d.legs[r.CallID], d.all = p, append(d.all, p)
+	if r.Like != nil {
+		return talker{p}, nil
+	}
 	return p, nil
 }
 

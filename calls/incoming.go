@@ -3,6 +3,7 @@ package calls
 import (
 	"cmp"
 	"context"
+	"strings"
 	"time"
 
 	"lineout/api/fault"
@@ -38,11 +39,28 @@ type Answer struct {
 	Record              *bool
 }
 
-// Receive implements leg.Receiver: the first route that matches a call to us
-// decides (S1-6, rest-api 2.11).
+// Receive implements leg.Receiver. A user of this server who calls is one more
+// user's call; a call to one who can be reached rings; of all others the first
+// route that matches decides (S1-6, rest-api 2.11).
 func (m *Manager) Receive(in leg.Incoming, l leg.Inbound) *leg.Refusal {
+	if in.User != "" {
+		login, domain, _ := strings.Cut(in.User, "@")
+		return m.Place(context.Background(), in, l, Account{Login: login, Domain: domain, Local: true}, nil)
+	}
+	return m.receive(in, l, "")
+}
+
+// receive takes a call from elsewhere, or from the call parent of another user.
+func (m *Manager) receive(in leg.Incoming, l leg.Inbound, parent string) *leg.Refusal {
+	if devices := m.lines.find(in.Account); len(devices) > 0 {
+		return m.summon(in, l, parent, devices)
+	}
 	r := findRoute(m.routes, &in)
 	switch {
+	case r == nil && m.isUser(in.Account):
+		return &leg.Refusal{Code: 480, Text: "Temporarily Unavailable", Why: "no device of the user is connected"}
+	case r == nil && parent != "":
+		return &leg.Refusal{Code: 404, Text: "Not Found", Why: "there is no such user, and no route of sip_routes matches"}
 	case r == nil:
 		return &leg.Refusal{Code: 603, Text: "Decline", Why: "no route of sip_routes matches"}
 	case r.reject != 0:
@@ -57,6 +75,7 @@ func (m *Manager) Receive(in leg.Incoming, l leg.Inbound) *leg.Refusal {
 		m.release(c)
 		return m.refusal(in, err)
 	}
+	c.begin(l)
 	c.log.Info("call came in", "caller", in.Caller, "callee", in.Callee, "trunk", in.Trunk, "account", in.Account, "from", in.Source,
 		"stream", c.stream.Name(), "ask", r.ask)
 	go c.run()
@@ -89,8 +108,7 @@ func (m *Manager) reserveIncoming(in leg.Incoming, l leg.Inbound, r *route) (*ca
 		}
 	}
 	return m.claim(Request{CallID: in.CallID, Callee: in.Callee, Caller: cmp.Or(in.Caller, "anonymous"), VisibleName: in.DisplayName,
-		ToStream: name, RTMPURL: r.rtmpURL, RTMPStream: r.rtmpStream, SIPLogin: in.Account, AppKey: r.appKey}, func(c *call) {
-		c.leg = l
+		ToStream: name, RTMPURL: r.rtmpURL, RTMPStream: r.rtmpStream, SIPLogin: in.Account, AppKey: r.appKey}, nil, func(c *call) {
 		c.in = &incoming{leg: l, route: r, asked: r.ask, answers: make(chan answering)}
 		c.info.Incoming, c.info.SDP, c.info.SIPMessage = true, in.SDP, in.Message
 		c.info.HasAudio, c.info.HasVideo = in.HasAudio, in.HasVideo
@@ -129,9 +147,13 @@ func (c *call) greet() {
 	c.in.due = time.NewTimer(wait)
 }
 
-// due fires when a call to us is to be answered, or has waited for long enough.
+// due fires when a call to us is to be answered, or has waited or rung for long
+// enough.
 func (c *call) due() <-chan time.Time {
-	if c.in == nil || c.in.due == nil || c.in.taken {
+	switch {
+	case c.user != nil && c.user.limit != nil:
+		return c.user.limit.C
+	case c.in == nil || c.in.due == nil || c.in.taken:
 		return nil
 	}
 	return c.in.due.C
@@ -146,6 +168,10 @@ func (c *call) asked() <-chan answering {
 
 // timeUp is what becomes of a call to us when its time has come.
 func (c *call) timeUp() {
+	if c.user != nil {
+		c.conclude(nil, leg.Cause{Kind: leg.RequestTimeout, Code: 480, Text: "nobody answered within user_ringing_timeout"})
+		return
+	}
 	if c.in.asked {
 		c.end(leg.Cause{Local: true, Kind: leg.RequestTimeout, Code: 480, Text: "nobody decided within sip_answer_timeout whether to take the call"})
 		return
@@ -156,7 +182,8 @@ func (c *call) timeUp() {
 // shutdown is what a call is told when the server stops.
 func (c *call) shutdown() leg.Cause {
 	cause := leg.Cause{Local: true, Text: "server shutdown"}
-	if st := c.Info().Status; c.in != nil && st != Established && st != Hold {
+	called := c.in != nil || c.user != nil && !c.user.calls
+	if st := c.Info().Status; called && st != Established && st != Hold {
 		cause.Code = 503 // a caller may try another server
 	}
 	return cause

@@ -15,6 +15,7 @@ import (
 	"lineout/calls/leg"
 	"lineout/calls/send"
 	"lineout/calls/sound"
+	"lineout/media"
 	"lineout/pipeline"
 )
 
@@ -175,6 +176,21 @@ func (i *injection) refresh() {
 		i.disconnect()
 		i.connect()
 	}
+}
+
+// move follows the call to another party.
+func (i *injection) move() {
+	i.ops.Lock()
+	defer i.ops.Unlock()
+	i.disconnect()
+	i.connect()
+}
+
+// replaces says that a packet of the user's is not to be sent because something
+// is sent in its place: sound by any injection, pictures by one that has some.
+func (i *injection) replaces(p leg.Packet) bool {
+	s := i.sink.Load()
+	return s != nil && p.RTP != nil && (p.Kind == media.Audio || s.HasVideo())
 }
 
 // asked passes on what the other party wants of the pictures it gets (RFC 4585

@@ -39,6 +39,11 @@ type Deps struct {
 	// StartRecord records a stream; it does nothing if that is recorded already. Nil:
 	// this build records nothing.
 	StartRecord func(s *pipeline.Stream) error
+	// Local says that a domain is this server's own. Nil: none is.
+	Local func(domain string) bool
+	// Known says that an account, login@domain, exists, whether or not it can be
+	// reached now. Nil: any may.
+	Known func(account string) bool
 	// Config says what becomes of calls to us.
 	Config
 	// EarlyMedia puts what comes before the answer into the call's stream (S3-9).
@@ -73,7 +78,8 @@ type Manager struct {
 
 	started, established, rejected uint64
 
-	sounds          *pipeline.Hub // streams of files, one while it plays
+	lines           lines
+	sounds          *pipeline.Hub // streams nobody else sees: of files, one while it plays, and of what is mixed
 	soundCount      atomic.Uint64
 	injectedStreams atomic.Uint64
 }
@@ -97,12 +103,18 @@ func NewManager(d Deps) *Manager {
 	if d.AnswerLimit <= 0 {
 		d.AnswerLimit = time.Minute
 	}
+	if d.RingLimit <= 0 {
+		d.RingLimit = time.Minute
+	}
+	if d.UserCalls <= 0 {
+		d.UserCalls = 16
+	}
 	if d.Sounds == nil {
 		d.Sounds = &sound.Folder{}
 	}
 	sounds := pipeline.NewHub(pipeline.HubConfig{Codecs: d.Codecs, Log: d.Log, FlushTimeout: detachTime})
 	routes, _ := parseRoutes(d.Routes) // Validate has read them
-	return &Manager{d: d, sounds: sounds, routes: routes, calls: map[string]*call{}, targets: map[target]*call{}, failed: map[string]failedCall{}}
+	return &Manager{d: d, lines: lines{local: d.Local, of: map[string][]*leg.Line{}}, sounds: sounds, routes: routes, calls: map[string]*call{}, targets: map[target]*call{}, failed: map[string]failedCall{}}
 }
 
 // Run waits for ctx, then refuses new calls, says BYE to every call and waits
@@ -153,10 +165,11 @@ func (m *Manager) Startup(ctx context.Context, r Request) error {
 }
 
 // reserve claims the call's id, its RTMP target and its stream name, or none.
-func (m *Manager) reserve(r Request) (*call, error) { return m.claim(r, func(*call) {}) }
+func (m *Manager) reserve(r Request) (*call, error) { return m.claim(r, nil, func(*call) {}) }
 
-// claim is reserve; prepare completes the call before it can be seen.
-func (m *Manager) claim(r Request, prepare func(*call)) (*call, error) {
+// claim is reserve; prepare completes the call before it can be seen. A user's
+// call has no stream of its own.
+func (m *Manager) claim(r Request, u *user, prepare func(*call)) (*call, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ctx == nil || m.stopped {
@@ -170,7 +183,11 @@ func (m *Manager) claim(r Request, prepare func(*call)) (*call, error) {
 		return nil, fault.New(fault.Conflict, "call %q is pushed to this rtmpUrl and rtmpStream already", m.targets[t].req.CallID)
 	}
 	c := newCall(m, r)
-	if err := c.claimStream(); err != nil {
+	if c.user = u; u != nil {
+		if err := m.roomFor(u); err != nil {
+			return nil, err
+		}
+	} else if err := c.claimStream(); err != nil {
 		return nil, err
 	}
 	prepare(c)
@@ -186,7 +203,9 @@ func (m *Manager) claim(r Request, prepare func(*call)) (*call, error) {
 
 // release gives up what reserve claimed and ends the call's stream.
 func (m *Manager) release(c *call) {
-	c.stream.Close(c.closeReason())
+	if c.stream != nil {
+		c.stream.Close(c.closeReason())
+	}
 	info := c.Info()
 	m.mu.Lock()
 	delete(m.calls, c.req.CallID)
@@ -292,7 +311,7 @@ func (m *Manager) SendDTMF(ctx context.Context, id, digits, how string) error {
 	if st := c.Info().Status; st != Established && st != Hold {
 		return fault.New(fault.Internal, "call %q is %s: digits can be sent once it is ESTABLISHED", id, st)
 	}
-	if err := c.leg.SendDTMF(ctx, digits, d); err != nil {
+	if err := c.other().SendDTMF(ctx, digits, d); err != nil {
 		var f *fault.Error
 		if errors.As(err, &f) {
 			return err
@@ -312,10 +331,7 @@ func (m *Manager) Hold(ctx context.Context, id string, hold bool) error {
 	if st := c.Info().Status; st != Established && st != Hold {
 		return fault.New(fault.Internal, "call %q is %s: it can be held once it is ESTABLISHED", id, st)
 	}
-	if hold {
-		return c.leg.Hold(ctx)
-	}
-	return c.leg.Resume(ctx)
+	return c.hold(ctx, hold)
 }
 
 // Counts are totals since the start, and the number of calls now by status.

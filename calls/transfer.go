@@ -19,7 +19,7 @@ func (m *Manager) Transfer(ctx context.Context, id, target, replaces string) err
 	if (target == "") == (replaces == "") {
 		return fault.New(fault.BadRequest, "a transfer needs one of target and replaces")
 	}
-	t, ok := c.leg.(leg.Transferer)
+	t, ok := c.other().(leg.Transferer)
 	if !ok {
 		return fault.New(fault.Internal, "call %q cannot be transferred: its leg does not know how", id)
 	}
@@ -49,7 +49,7 @@ func (m *Manager) SendMessage(ctx context.Context, id, text string) error {
 	if err != nil {
 		return err
 	}
-	l, ok := c.leg.(leg.Messenger)
+	l, ok := c.other().(leg.Messenger)
 	if !ok {
 		return fault.New(fault.Internal, "call %q carries no messages", id)
 	}

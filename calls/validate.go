@@ -16,15 +16,13 @@ const (
 // validate checks a request before anything is reserved. Messages name the key
 // as the REST API spells it.
 func (r *Request) validate() error {
-	for _, f := range []struct{ key, value string }{
-		{"callId", r.CallID}, {"callee", r.Callee}, {"sipLogin", r.SIPLogin},
-	} {
-		if strings.TrimSpace(f.value) == "" {
-			return fault.New(fault.BadRequest, "%s is missing: it is needed to make a call", f.key)
-		}
+	if strings.TrimSpace(r.SIPLogin) == "" {
+		return missing("sipLogin")
+	}
+	if err := r.checkNames(); err != nil {
+		return err
 	}
 	for _, f := range []struct{ key, value string }{
-		{"callId", r.CallID}, {"callee", r.Callee}, {"caller", r.Caller}, {"visibleName", r.VisibleName},
 		{"sipLogin", r.SIPLogin}, {"sipAuthenticationName", r.SIPAuthName}, {"sipPassword", r.SIPPassword},
 		{"sipDomain", r.SIPDomain}, {"sipOutboundProxy", r.SIPProxy}, {"appKey", r.AppKey},
 		{"sipTransport", r.SIPTransport}, {"sipSrtp", r.SIPSRTP},
@@ -40,9 +38,6 @@ func (r *Request) validate() error {
 			return fault.New(fault.Internal, "SIP login or authentication name contains reserved symbols")
 		}
 	}
-	if strings.ContainsFunc(r.CallID, notCallID) {
-		return fault.New(fault.BadRequest, "callId %q holds characters a SIP Call-ID must not have (RFC 3261 section 25.1)", r.CallID)
-	}
 	if err := checkStreamName("toStream", r.ToStream); err != nil {
 		return err
 	}
@@ -51,6 +46,28 @@ func (r *Request) validate() error {
 	}
 	if r.SIPPort < 0 || r.SIPPort > 65535 {
 		return fault.New(fault.BadRequest, "sipPort %d is not a port number", r.SIPPort)
+	}
+	return nil
+}
+
+func missing(key string) error {
+	return fault.New(fault.BadRequest, "%s is missing: it is needed to make a call", key)
+}
+
+// checkNames checks what every call has.
+func (r *Request) checkNames() error {
+	for _, f := range []struct{ key, value string }{{"callId", r.CallID}, {"callee", r.Callee}, {"caller", r.Caller}, {"visibleName", r.VisibleName}} {
+		if len(f.value) > maxText || !utf8.ValidString(f.value) || strings.ContainsFunc(f.value, control) {
+			return fault.New(fault.BadRequest, "%s is longer than %d bytes, not UTF-8, or holds control characters", f.key, maxText)
+		}
+	}
+	switch {
+	case strings.TrimSpace(r.CallID) == "":
+		return missing("callId")
+	case strings.TrimSpace(r.Callee) == "":
+		return missing("callee")
+	case strings.ContainsFunc(r.CallID, notCallID):
+		return fault.New(fault.BadRequest, "callId %q holds characters a SIP Call-ID must not have (RFC 3261 section 25.1)", r.CallID)
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ var imports = map[string][]string{
 	"calls/send":          {"media", "codecs", "codecs/...", "calls/leg", "calls/pack", "pipeline"},
 	"calls/sound":         {"media", "codecs", "codecs/...", "api/fault"},
 	"calls/tap":           {"media", "codecs", "calls/leg", "pipeline", "pipeline/rtpin"},
-	"calls":               {"media", "codecs", "calls/leg", "calls/words", "calls/send", "calls/sound", "calls/tap", "pipeline", "pipeline/rtpin", "api/fault", "api/mask"},
+	"calls":               {"media", "codecs", "calls/leg", "calls/words", "calls/send", "calls/sound", "calls/tap", "calls/bridge", "calls/local", "pipeline", "pipeline/rtpin", "api/fault", "api/mask"},
 	"hooks":               {"calls", "outputs", "api/mask"},
 	"api/fault":           {},
 	"api/loose":           {},

@@ -81,6 +81,9 @@ func (s *Sink) Stale() bool { return !s.plan.Load().same(read(s.md, s.table)) }
 // limits the rate. Safe from any goroutine.
 func (s *Sink) KeyframeWanted() { s.video.Load().AskKeyframe() }
 
+// HasVideo says that there are pictures in what is sent. Safe from any goroutine.
+func (s *Sink) HasVideo() bool { return s.video.Load() != nil }
+
 // Accepts implements pipeline.Sink.
 func (s *Sink) Accepts() pipeline.Accepts {
 	p := s.plan.Load()
