@@ -116,14 +116,17 @@ type CauseKind uint8
 
 // The kinds of cause.
 const (
-	Normal         CauseKind = iota // "Normal call clearing"
-	Rejected                        // the callee or a proxy refused (4xx-6xx)
-	Busy                            // 486, 600
-	RequestTimeout                  // "Failed by request timeout"
-	NoCommonCodecs                  // "No common codecs"
-	RTPActivity                     // "Failed by RTP activity"
-	Setup                           // "Failed by session creation": no port, no route, bad SDP
-	Internal                        // "Failed by error"
+	Normal          CauseKind = iota // "Normal call clearing"
+	Rejected                         // the callee or a proxy refused (4xx-6xx)
+	Busy                             // 486, 600
+	RequestTimeout                   // "Failed by request timeout"
+	NoCommonCodecs                   // "No common codecs"
+	RTPActivity                      // "Failed by RTP activity"
+	Setup                            // "Failed by session creation": no port, no route, bad SDP
+	Internal                         // "Failed by error"
+	ICEFailed                        // "Failed by ICE error"
+	DTLSFailed                       // "Failed by DTLS error"
+	DTLSFingerprint                  // "Failed by DTLS fingerprint error"
 )
 
 // Info is the text the SDK and REST clients compare (CALL_STATUS_INFO).
@@ -139,6 +142,12 @@ func (k CauseKind) Info() string {
 		return "Failed by RTP activity"
 	case Setup:
 		return "Failed by session creation"
+	case ICEFailed:
+		return "Failed by ICE error"
+	case DTLSFailed:
+		return "Failed by DTLS error"
+	case DTLSFingerprint:
+		return "Failed by DTLS fingerprint error"
 	}
 	return "Failed by error"
 }
