@@ -108,7 +108,7 @@ func (m *Manager) reserveIncoming(in leg.Incoming, l leg.Inbound, r *route) (*ca
 		}
 	}
 	return m.claim(Request{CallID: in.CallID, Callee: in.Callee, Caller: cmp.Or(in.Caller, "anonymous"), VisibleName: in.DisplayName,
-		ToStream: name, RTMPURL: r.rtmpURL, RTMPStream: r.rtmpStream, SIPLogin: in.Account, AppKey: r.appKey}, nil, func(c *call) {
+		ToStream: name, RTMPURL: r.rtmpURL, RTMPStream: r.rtmpStream, SIPLogin: loginOf(in.Account), AppKey: r.appKey}, nil, func(c *call) {
 		c.in = &incoming{leg: l, route: r, asked: r.ask, answers: make(chan answering)}
 		c.info.Incoming, c.info.SDP, c.info.SIPMessage = true, in.SDP, in.Message
 		c.info.HasAudio, c.info.HasVideo = in.HasAudio, in.HasVideo

@@ -162,7 +162,7 @@ func status(w words.Word) (int, error) {
 
 // places are what a stream name's template may hold.
 func places(in *leg.Incoming) map[string]string {
-	return map[string]string{"{callee}": in.Callee, "{caller}": in.Caller, "{callId}": in.CallID, "{trunk}": in.Trunk, "{account}": in.Account}
+	return map[string]string{"{callee}": in.Callee, "{caller}": in.Caller, "{callId}": in.CallID, "{trunk}": in.Trunk, "{account}": loginOf(in.Account)}
 }
 
 func checkTemplate(w words.Word) error {
@@ -193,9 +193,20 @@ func harmless(c rune) rune {
 	return '_'
 }
 
-// match says whether the route is for this call.
+// loginOf is the login of an account, login@domain.
+func loginOf(account string) string {
+	login, _, _ := strings.Cut(account, "@")
+	return login
+}
+
+// match says whether the route is for this call. A pattern for accounts without
+// a domain is for logins.
 func (r *route) match(in *leg.Incoming) bool {
-	for _, c := range []struct{ pattern, value string }{{r.trunk, in.Trunk}, {r.account, in.Account}, {r.caller, in.Caller}, {r.called, in.Callee}} {
+	account := in.Account
+	if !strings.Contains(r.account, "@") {
+		account = loginOf(account)
+	}
+	for _, c := range []struct{ pattern, value string }{{r.trunk, in.Trunk}, {r.account, account}, {r.caller, in.Caller}, {r.called, in.Callee}} {
 		if ok, _ := path.Match(c.pattern, c.value); c.pattern != "" && !ok {
 			return false
 		}

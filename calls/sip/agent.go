@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -49,10 +48,12 @@ type Agent struct {
 	reinvite time.Duration // reinviteTime, but in tests
 	declined *rate.Limiter // of log lines: scanners of the Internet call all day
 
-	trunks    []*trunk
-	accounts  []*standing
-	strangers *limit.Buckets[netip.Addr]
-	examiner  *examiner
+	trunks   []*trunk
+	accounts []*standing
+	// newRegistering is newRegistrant, but in tests.
+	newRegistering func(key account, line string, expires time.Duration, servers []hop, log *slog.Logger) registering
+	strangers      *limit.Buckets[netip.Addr]
+	examiner       *examiner
 
 	trace     *trace.Recorder
 	wire      *wire
@@ -64,6 +65,7 @@ type Agent struct {
 
 	mu       sync.Mutex
 	running  context.Context // life of dialogs; nil unless Run runs and takes calls
+	serving  context.Context // ends when Run is told to
 	dialogs  map[string]*dialog
 	regs     map[account]*registration
 	peers    map[netip.Addr]int // hosts of present calls, by number of uses
@@ -84,8 +86,9 @@ func New(cfg Config, table *codecs.Table, log *slog.Logger) (*Agent, error) {
 		phones: newKeyMemory(), reinvite: reinviteTime, declined: rate.NewLimiter(rate.Every(time.Minute), 5),
 		local: netip.IPv4Unspecified(), dialogs: map[string]*dialog{}, regs: map[account]*registration{}, peers: map[netip.Addr]int{},
 		incoming: map[netip.Addr]int{}, ackTime: timerH, strangers: limit.New[netip.Addr](strangerCalls, strangerCallBurst)}
-	a.trunks, _ = parseTrunks(cfg.Trunks) // Validate has read them
-	a.prepareAccounts()
+	a.trunks, _ = parseTrunks(cfg.Trunks) // Validate has read these two
+	a.accounts, _ = parseAccounts(&cfg)
+	a.newRegistering = a.newRegistrant
 	a.examiner = newExaminer(cmp.Or(cfg.Domain, "lineout"), cfg.DigestAlgorithms)
 	a.activity, _ = parseActivity(cfg.RTPActivity) // Validate has read both
 	a.dtmf, _ = parseDTMF(cfg.DTMF)
@@ -122,11 +125,15 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	life, kill := context.WithCancel(context.WithoutCancel(ctx))
 	defer kill()
+	serving, stopServing := context.WithCancel(ctx)
+	defer stopServing()
 	a.mu.Lock()
-	a.running = life
+	a.running, a.serving = life, serving
 	a.mu.Unlock()
 	for _, s := range a.accounts {
-		a.work.Go(func() { s.run(ctx) })
+		if _, _, _, err := a.keep(serving, s.party.account(), s.expires, &keeper{standing: true}); err != nil {
+			return err
+		}
 	}
 	served := make(chan error, 1)
 	stop := make(chan struct{})
@@ -139,6 +146,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	case err = <-served:
 		served <- nil
 	}
+	stopServing()
 	a.mu.Lock()
 	a.running = nil
 	for _, d := range a.dialogs {
@@ -240,7 +248,7 @@ func (a *Agent) isPeer(ip netip.Addr) bool {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.peers[ip] > 0 || slices.ContainsFunc(a.accounts, func(s *standing) bool { return s.place().addr.Addr() == ip })
+	return a.peers[ip] > 0
 }
 
 // befriend exempts a host from the limit on strangers; the result undoes it.

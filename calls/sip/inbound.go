@@ -47,14 +47,12 @@ func (a *Agent) newInbound(req *sipmsg.Request, tx *sipmsg.ServerTx, from origin
 	source := sourceOf(req)
 	p := &party{server: sipServer{transport: source.transport}, target: sipmsg.Uri{Scheme: strings.ToLower(req.Recipient.Scheme)}, from: sipmsg.Uri{Scheme: "sip", User: req.Recipient.User, Host: req.Recipient.Host}, domain: req.Recipient.Host}
 	if s := from.account; s != nil { // its proxy may want a login for what we send
-		p.user, p.pass, p.login, p.domain = s.party.user, s.party.pass, s.login, s.party.domain
+		p.user, p.pass, p.login, p.domain = s.key.auth, s.key.pass, s.key.login, s.key.domain
 	}
 	p.srtp, _ = parseSRTP(a.cfg.SRTP)
 	d := a.newDialog(leg.Request{CallID: id}, p)
 	if s := from.account; s != nil {
-		a.mu.Lock()
-		d.home = s.place()
-		a.mu.Unlock()
+		d.home = s.wire.server()
 	}
 	d.in = &inbound{req: req, tx: tx, from: from, offer: offer, replies: make(chan reply, 4), cancelled: make(chan struct{}),
 		ack: make(chan []byte, 1), pracked: make(chan []byte, 1), reliably: requires(req, "100REL")}

@@ -230,8 +230,8 @@ func (in *inbound) told() leg.Incoming {
 	t := leg.Incoming{CallID: req.CallID().Value(), Caller: userOf(req.From().Address), Callee: req.Recipient.User,
 		DisplayName: plain(strings.Trim(req.From().DisplayName, `"`)), Trunk: in.from.trunk, Source: req.Source(),
 		SDP: string(req.Body()), Message: trace.Mask([]byte(req.String())), HasAudio: in.offer.audio, HasVideo: in.offer.video, Tracks: in.offer.tracks}
-	if in.from.account != nil {
-		t.Account, t.Callee = in.from.account.login, in.from.account.login
+	if r := in.from.account; r != nil {
+		t.Account, t.Callee = r.name, r.key.login
 	}
 	return t
 }

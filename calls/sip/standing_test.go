@@ -31,7 +31,7 @@ func TestStandingAccountIsCalled(t *testing.T) {
 			phone.Dial(t, fmt.Sprintf("sip:10006@127.0.0.1:%d", kam.Port))
 			phone.WaitEvent(t, "CALL_ESTABLISHED")
 			c, in := k.next(0)
-			if in.Account != "10006" || in.Callee != "10006" || in.Caller != "10005" || in.Trunk != "" {
+			if in.Account != "10006@127.0.0.1" || in.Callee != "10006" || in.Caller != "10005" || in.Trunk != "" {
 				t.Errorf("told %+v", in)
 			}
 			c.wait(leg.Answered)

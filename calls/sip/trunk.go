@@ -101,7 +101,7 @@ func (t *trunk) covers(a netip.Addr) bool {
 // origin is where a call to us comes from.
 type origin struct {
 	trunk   string
-	account *standing
+	account *registration
 }
 
 // identify says which trunk or account a call comes through.
