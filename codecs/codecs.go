@@ -41,6 +41,12 @@ type Silencer interface {
 	Silence() []byte
 }
 
+// Peeker is implemented by video codecs that can tell from a single RTP payload
+// that a key frame begins in it.
+type Peeker interface {
+	KeyframeBegins(payload []byte) bool
+}
+
 // AccessUnit is what a Depacketizer hands out.
 type AccessUnit struct {
 	// Timestamp is the RTP timestamp of its packets.
@@ -75,6 +81,9 @@ type Options struct {
 	Bitrate int
 	// SampleRate (Hz) and Channels ask for an output form.
 	SampleRate, Channels int
+	// Prompt wants frames of sound as early as they can be had: they begin so much
+	// before the input that none waits for the input after the one it ends in.
+	Prompt bool
 	// Log is for what an operator must know of a conversion; nil for nothing.
 	Log *slog.Logger
 }

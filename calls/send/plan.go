@@ -2,11 +2,10 @@ package send
 
 import (
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"lineout/calls/leg"
+	"lineout/calls/pack"
 	"lineout/codecs"
 	"lineout/codecs/h264"
 	"lineout/media"
@@ -39,7 +38,7 @@ func read(md leg.Media, table *codecs.Table) *plan {
 			}
 			if have, twice := p.formats[f.Codec]; !twice {
 				names = append(names, f.Codec)
-			} else if f.Codec != h264.Name || packetizationMode(have.Fmtp) == 1 || packetizationMode(f.Fmtp) != 1 {
+			} else if f.Codec != h264.Name || pack.PacketizationMode(have.Fmtp) == 1 || pack.PacketizationMode(f.Fmtp) != 1 {
 				continue
 			}
 			p.formats[f.Codec] = f
@@ -67,19 +66,4 @@ func (p *plan) same(o *plan) bool {
 		}
 	}
 	return true
-}
-
-// packetizationMode is that of a fmtp string, 0 when unsaid (RFC 6184 section 8.1).
-func packetizationMode(fmtp string) int {
-	n, _ := strconv.Atoi(parameter(fmtp, "packetization-mode"))
-	return n
-}
-
-func parameter(fmtp, name string) string {
-	for _, p := range strings.Split(fmtp, ";") {
-		if k, v, _ := strings.Cut(strings.TrimSpace(p), "="); strings.EqualFold(k, name) {
-			return strings.TrimSpace(v)
-		}
-	}
-	return ""
 }

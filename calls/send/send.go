@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"lineout/calls/leg"
+	"lineout/calls/pack"
 	"lineout/codecs"
 	"lineout/codecs/h264"
 	"lineout/media"
@@ -51,8 +52,8 @@ type Sink struct {
 	video atomic.Pointer[media.Track]
 
 	// What follows belongs to the attachment's goroutine.
-	sound   *sound
-	picture *picture
+	sound   *pack.Sound
+	picture *pack.Picture
 	epoch   time.Time // the moment of PTS 0, zero before the first frame
 	newest  time.Duration
 	newAt   time.Time
@@ -110,10 +111,14 @@ func (s *Sink) AddTrack(_ context.Context, t *media.Track) error {
 	}
 	c := s.table.Get(t.Codec)
 	if t.Kind == media.Audio {
-		s.sound = newSound(c, f, p.packetTime)
+		s.sound = pack.NewSound(c, p.packetTime, func(at time.Time, length time.Duration, payload []byte) error {
+			return s.md.WriteRTP(media.Audio, leg.Outgoing{PayloadType: f.PayloadType, At: at, Length: length, Payload: payload})
+		})
 		return nil
 	}
-	s.picture = newPicture(c, f)
+	s.picture = pack.NewPicture(c, f.Fmtp, func(at time.Time, marker bool, payload []byte) error {
+		return s.md.WriteRTP(media.Video, leg.Outgoing{PayloadType: f.PayloadType, At: at, Marker: marker, Payload: payload})
+	})
 	s.video.Store(t)
 	if c.Name() == h264.Name {
 		s.compare(t, f)
@@ -124,10 +129,10 @@ func (s *Sink) AddTrack(_ context.Context, t *media.Track) error {
 // compare tells of what the other party did not say it can decode. It is sent
 // all the same: phones understate, and there is nothing better to send.
 func (s *Sink) compare(t *media.Track, f leg.Format) {
-	if packetizationMode(f.Fmtp) == 0 {
+	if pack.PacketizationMode(f.Fmtp) == 0 {
 		s.log.Debug("the other party agreed to H.264 packetization mode 0: what does not fit into a packet is fragmented all the same")
 	}
-	has, takes := h264.ProfileLevel(t.Params()), parameter(f.Fmtp, "profile-level-id")
+	has, takes := h264.ProfileLevel(t.Params()), pack.Parameter(f.Fmtp, "profile-level-id")
 	if has != "" && len(takes) == 6 && has[:2] > "42" && takes[:2] == "42" {
 		s.log.Info("picture of a higher H.264 profile than the other party says it takes", "has", has, "takes", takes)
 	}
@@ -138,11 +143,11 @@ func (s *Sink) Write(_ context.Context, f *media.Frame) error {
 	var err error
 	switch {
 	case f.Track.Kind == media.Audio && s.sound != nil:
-		if err = s.sound.write(s.md, s.moment(f), f); err == nil {
-			s.end = s.sound.end
+		if err = s.sound.Write(s.moment(f), f); err == nil {
+			s.end = s.sound.End()
 		}
 	case f.Track.Kind == media.Video && s.picture != nil:
-		err = s.picture.write(s.md, s.moment(f), f)
+		err = s.picture.Write(s.moment(f), f)
 	}
 	if errors.Is(err, leg.ErrEnded) {
 		return nil // the call's end takes the sink away
@@ -155,7 +160,7 @@ func (s *Sink) Close(context.Context) error {
 	if s.sound == nil {
 		return nil
 	}
-	if err := s.sound.flush(s.md); err != nil && !errors.Is(err, leg.ErrEnded) {
+	if err := s.sound.Flush(); err != nil && !errors.Is(err, leg.ErrEnded) {
 		return err
 	}
 	return nil

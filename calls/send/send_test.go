@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"lineout/calls/leg"
+	"lineout/calls/pack"
 	"lineout/codecs"
 	"lineout/codecs/aac"
 	"lineout/codecs/g711"
@@ -278,7 +279,7 @@ func TestParameterSets(t *testing.T) {
 			types = append(types, x.Payload[0]&31)
 		}
 		if !slices.Equal(types, append(c.types, 1)) {
-			t.Errorf("mode %d: %v", packetizationMode(c.f.Fmtp), types)
+			t.Errorf("mode %d: %v", pack.PacketizationMode(c.f.Fmtp), types)
 		}
 	}
 }

@@ -27,6 +27,7 @@ type conversion struct {
 	fifo  [][]float32 // waiting to fill a frame
 	args  [][]float32 // one frame of fifo
 	skip  int         // samples to leave out of fifo
+	ahead int         // samples of silence before the first sound, see codecs.Options.Prompt
 	outAt time.Duration
 	outN  int64
 	marks []mark // frames given to the encoder whose packets are not out yet
@@ -54,8 +55,8 @@ type outFrame struct {
 // longest packet of any codec here.
 const blockMax = 120 * time.Millisecond
 
-func assemble(dec decoder, enc encoder) (*conversion, error) {
-	c := &conversion{dec: dec, enc: enc, in: timeline{rate: dec.rate()}, bg: newNoise(dec.rate()), skip: enc.lookahead()}
+func assemble(dec decoder, enc encoder, prompt bool) (*conversion, error) {
+	c := &conversion{dec: dec, enc: enc, in: timeline{rate: dec.rate()}, bg: newNoise(dec.rate()), ahead: -1}
 	c.tail = enc.lookahead()*dec.rate()/enc.rate() + 1
 	if dec.rate() != enc.rate() {
 		for range dec.channels() {
@@ -71,6 +72,12 @@ func assemble(dec decoder, enc encoder) (*conversion, error) {
 		c.pcm = append(c.pcm, make([]float32, 0, count(blockMax, dec.rate())))
 		c.mixed = append(c.mixed, make([]float32, 0, count(blockMax, dec.rate())))
 		c.fifo = append(c.fifo, make([]float32, 0, count(2*blockMax, enc.rate())))
+	}
+	if prompt {
+		c.ahead = 0
+		if c.resamplers != nil { // as much as they hold back
+			c.ahead = (c.resamplers[0].Latency()*enc.rate()+dec.rate()-1)/dec.rate() + 1
+		}
 	}
 	c.args = make([][]float32, enc.channels())
 	return c, nil
@@ -108,7 +115,7 @@ func (c *conversion) Convert(f *media.Frame, emit func(*media.Frame)) error {
 
 func (c *conversion) packet(f *media.Frame, packet []byte, at time.Duration, n int, loss bool, emit func(*media.Frame)) error {
 	if !c.in.started {
-		c.outAt = at
+		c.begin(at)
 	}
 	s := c.in.plan(at, n, loss, c.fillLimit(f))
 	if s.drop {
@@ -327,8 +334,23 @@ func (c *conversion) jump(f *media.Frame, at time.Duration, emit func(*media.Fra
 	for _, r := range c.resamplers {
 		r.Reset()
 	}
-	c.skip, c.outAt, c.outN = c.enc.lookahead(), at, 0
+	c.begin(at)
 	return nil
+}
+
+// begin puts the first sound of the output where it belongs. An encoder's
+// lookahead is left out of the sound, or else, to be prompt, the output begins by
+// as much earlier.
+func (c *conversion) begin(at time.Duration) {
+	c.outAt, c.outN, c.skip = at, 0, c.enc.lookahead()
+	if c.ahead < 0 {
+		return
+	}
+	c.outAt -= span(int64(c.ahead+c.skip), c.enc.rate())
+	c.skip = 0
+	for i := range c.fifo {
+		c.fifo[i] = grow(c.fifo[i][:0], c.ahead)
+	}
 }
 
 // stretch appends src to dst, made k samples longer (shorter if negative) by

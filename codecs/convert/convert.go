@@ -112,7 +112,7 @@ func (k kit) assemble(in *media.Track, from, to media.Codec, o codecs.Options) (
 		free(enc)
 		return nil, err
 	}
-	c, err := assemble(dec, enc)
+	c, err := assemble(dec, enc, o.Prompt)
 	if err != nil {
 		free(enc)
 		free(dec)
