@@ -14,6 +14,7 @@ import (
 
 	"lineout/api/fault"
 	"lineout/calls/leg"
+	"lineout/calls/transmit"
 	"lineout/media"
 )
 
@@ -152,8 +153,8 @@ func (d *dialog) hangup(c leg.Cause) {
 // SendDTMF implements leg.Leg. RFC4733 returns when the digits are queued, the
 // INFO ways when each digit was answered with 200.
 func (d *dialog) SendDTMF(ctx context.Context, digits string, how leg.DTMF) error {
-	if _, ok := eventCodes(digits); !ok || len(digits) > maxDigits {
-		return fault.New(fault.BadRequest, "dtmf: want 1 to %d of the digits 0-9, *, #, A-D", maxDigits)
+	if _, ok := transmit.Codes(digits); !ok || len(digits) > transmit.MaxDigits {
+		return fault.New(fault.BadRequest, "dtmf: want 1 to %d of the digits 0-9, *, #, A-D", transmit.MaxDigits)
 	}
 	if how == "" {
 		how = d.a.dtmf
@@ -177,7 +178,7 @@ func (d *dialog) SendDTMF(ctx context.Context, digits string, how leg.DTMF) erro
 	for _, c := range strings.ToUpper(digits) {
 		kind, body := "application/dtmf", string(c)
 		if how == leg.INFORelay {
-			kind, body = "application/dtmf-relay", fmt.Sprintf("Signal=%c\r\nDuration=%d\r\n", c, toneTime.Milliseconds())
+			kind, body = "application/dtmf-relay", fmt.Sprintf("Signal=%c\r\nDuration=%d\r\n", c, transmit.ToneTime.Milliseconds())
 		}
 		if err := d.info(ctx, kind, body); err != nil {
 			return fmt.Errorf("sending the digit %c by SIP INFO in call %s: %w", c, d.callID, err)
@@ -308,7 +309,7 @@ func (d *dialog) openMedia() error {
 		if like != nil {
 			s.like, s.want = like, s.want || like.Receive
 		}
-		s.tx.ssrc, s.tx.seq, s.tx.base = random32(), uint16(random32()), random32()
+		s.tx.SSRC, s.tx.Seq, s.tx.Base = random32(), uint16(random32()), random32()
 		m.sections = append(m.sections, s)
 	}
 	d.media = m

@@ -8,6 +8,7 @@ import (
 	sipmsg "github.com/emiago/sipgo/sip"
 
 	"lineout/calls/leg"
+	"lineout/calls/transmit"
 )
 
 // handle answers every request that comes in. It runs on a goroutine of sipgo,
@@ -225,8 +226,8 @@ func infoDigit(body string) string {
 			}
 			line = strings.TrimSpace(v)
 		}
-		if codes, ok := eventCodes(line); ok && len(codes) == 1 {
-			return string(eventDigit(codes[0]))
+		if codes, ok := transmit.Codes(line); ok && len(codes) == 1 {
+			return string(transmit.Digit(codes[0]))
 		}
 		if line == "10" || line == "11" { // some devices send event codes
 			return map[string]string{"10": "*", "11": "#"}[line]

@@ -150,7 +150,7 @@ func (d *dialog) prepare(at endpoint, next hop) {
 		}
 		d.local.sections = append(d.local.sections, localSection{
 			kind: s.kind, proto: profile, cryptos: keys, port: s.pair.port, formats: localFormats(s.ours),
-			dir: makeDirection(s.want, true), ssrc: s.tx.ssrc, cname: s.cname,
+			dir: makeDirection(s.want, true), ssrc: s.tx.SSRC, cname: s.cname,
 		})
 	}
 }

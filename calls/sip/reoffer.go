@@ -60,7 +60,7 @@ func (d *dialog) applyOffer(body []byte, answering bool) error {
 			held = onHold
 		}
 		offered = append(offered, localSection{kind: s.kind, proto: m.proto, port: s.pair.port,
-			formats: a.echo(m, s.ours), dir: dir, ssrc: s.tx.ssrc, cname: s.cname, cryptos: cryptos, mux: m.mux && answering})
+			formats: a.echo(m, s.ours), dir: dir, ssrc: s.tx.SSRC, cname: s.cname, cryptos: cryptos, mux: m.mux && answering})
 	}
 	if !any {
 		return errNoCodec

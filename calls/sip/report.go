@@ -39,18 +39,18 @@ func (s *section) compound(now time.Time) []rtcp.Packet {
 	if b, ok := s.rx.Report(now); ok {
 		blocks = append(blocks, b)
 	}
-	var head rtcp.Packet = &rtcp.ReceiverReport{SSRC: s.tx.ssrc, Reports: blocks}
-	if !s.tx.lastSent.IsZero() && now.Sub(s.tx.lastSent) < 2*rtcpMinimum {
-		ts, at := s.tx.relation(now)
+	var head rtcp.Packet = &rtcp.ReceiverReport{SSRC: s.tx.SSRC, Reports: blocks}
+	if !s.tx.LastSent.IsZero() && now.Sub(s.tx.LastSent) < 2*rtcpMinimum {
+		ts, at := s.tx.Relation(now)
 		head = &rtcp.SenderReport{
-			SSRC: s.tx.ssrc, NTPTime: ntpTime(at),
+			SSRC: s.tx.SSRC, NTPTime: ntpTime(at),
 			RTPTime:     ts,
-			PacketCount: uint32(s.tx.packets), OctetCount: uint32(s.tx.octets),
+			PacketCount: uint32(s.tx.Packets), OctetCount: uint32(s.tx.Octets),
 			Reports: blocks,
 		}
 	}
 	return []rtcp.Packet{head, &rtcp.SourceDescription{Chunks: []rtcp.SourceDescriptionChunk{{
-		Source: s.tx.ssrc,
+		Source: s.tx.SSRC,
 		Items:  []rtcp.SourceDescriptionItem{{Type: rtcp.SDESCNAME, Text: s.cname}},
 	}}}}
 }
@@ -76,10 +76,10 @@ func (s *section) farewell(now time.Time) ([]byte, netip.AddrPort) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	to := s.rtcpTo()
-	if !s.active || !to.IsValid() || s.rtcpFirst && s.tx.packets == 0 {
+	if !s.active || !to.IsValid() || s.rtcpFirst && s.tx.Packets == 0 {
 		return nil, to // never took part: RFC 3550 section 6.3.7 forbids BYE
 	}
-	return encode(append(s.compound(now), &rtcp.Goodbye{Sources: []uint32{s.tx.ssrc}})), to
+	return encode(append(s.compound(now), &rtcp.Goodbye{Sources: []uint32{s.tx.SSRC}})), to
 }
 
 // keyframeRequest asks by PLI (RFC 4585 section 6.3.1) or FIR (RFC 5104
@@ -104,10 +104,10 @@ func (s *section) keyframeRequest(w way, now time.Time) ([]byte, netip.AddrPort)
 	if !s.rx.Started { // the SDP may lie: ask again when media comes
 		s.wantKey = w
 	}
-	var ask rtcp.Packet = &rtcp.PictureLossIndication{SenderSSRC: s.tx.ssrc, MediaSSRC: ssrc}
+	var ask rtcp.Packet = &rtcp.PictureLossIndication{SenderSSRC: s.tx.SSRC, MediaSSRC: ssrc}
 	if w == byFIR {
 		s.fir++
-		ask = &rtcp.FullIntraRequest{SenderSSRC: s.tx.ssrc, FIR: []rtcp.FIREntry{{SSRC: ssrc, SequenceNumber: s.fir}}}
+		ask = &rtcp.FullIntraRequest{SenderSSRC: s.tx.SSRC, FIR: []rtcp.FIREntry{{SSRC: ssrc, SequenceNumber: s.fir}}}
 	}
 	return encode(append(s.compound(now), ask)), to
 }

@@ -11,6 +11,7 @@ import (
 
 	"lineout/calls/leg"
 	"lineout/calls/receive"
+	"lineout/calls/transmit"
 	"lineout/media"
 )
 
@@ -42,7 +43,7 @@ type section struct {
 	rtcpSource netip.AddrPort // last accepted RTCP source
 	latch      latch
 	rx         receive.Reception
-	tx         transmitter
+	tx         transmit.Transmitter
 	rtcpAt     time.Time
 	rtcpFirst  bool
 	fir        uint8
@@ -76,8 +77,8 @@ func (s *section) configure(a *agreement, remoteRTP, remoteRTCP netip.AddrPort, 
 		s.latch.arm(remoteRTP, now, window)
 		s.remoteRTCP, s.rtcpSource = remoteRTCP, netip.AddrPort{}
 	}
-	s.tx.eventPT, s.tx.eventHz, s.tx.eventOK = a.eventPT, a.event.clock, a.event.codec != ""
-	s.tx.configure(a.sendPT, a.send.clock, silence, s.send && s.want, now)
+	s.tx.Events(a.eventPT, a.event.clock, a.event.codec != "")
+	s.tx.Configure(a.sendPT, a.send.clock, silence, s.send && s.want, now)
 	if s.rtcpAt.IsZero() {
 		s.rtcpFirst = true
 		s.rtcpAt = now.Add(rtcpInterval(true))
@@ -105,7 +106,7 @@ func (s *section) refuse() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.active, s.send, s.receive = false, false, false
-	s.tx.sending = false
+	s.tx.Stop()
 }
 
 // admit judges an RTP packet and counts it. digit is set when a telephone-event began.
@@ -134,7 +135,7 @@ func (s *section) admit(p *rtp.Packet, size int, src netip.AddrPort, now time.Ti
 	}
 	if len(p.Payload) >= 4 && (!s.eventSeen || p.Timestamp != s.eventTS) {
 		s.eventSeen, s.eventTS = true, p.Timestamp
-		digit = eventDigit(p.Payload[0])
+		digit = transmit.Digit(p.Payload[0])
 	}
 	return pass, digit, askKey
 }
@@ -199,7 +200,7 @@ func (s *section) stats(local string) leg.Stats {
 		Kind: s.kind, Local: local,
 		PacketsReceived: s.packets, BytesReceived: s.octets,
 		PacketsLost: s.rx.Lost(), PacketsRejected: s.rejected, JitterMS: s.rx.JitterMS(),
-		PacketsSent: s.tx.packets, BytesSent: s.tx.octets,
+		PacketsSent: s.tx.Packets, BytesSent: s.tx.Octets,
 		LastPacket: s.lastPacket, KeyframeRequests: s.keyframes,
 	}
 	if r := s.latch.remote(); r.IsValid() {
@@ -217,7 +218,7 @@ func (s *section) poll(now time.Time, buf []byte) (n int, to netip.AddrPort) {
 	if !s.active || !to.IsValid() || len(buf) < 512 {
 		return 0, to
 	}
-	h, payload, ok := s.tx.next(now, buf[len(buf)-4:])
+	h, payload, ok := s.tx.Next(now, buf[len(buf)-4:])
 	if !ok {
 		return 0, to
 	}
@@ -235,7 +236,7 @@ func (s *section) due() time.Time {
 	if !s.active {
 		return time.Time{}
 	}
-	at := s.tx.due()
+	at := s.tx.Due()
 	if at.IsZero() || !s.rtcpAt.IsZero() && s.rtcpAt.Before(at) {
 		at = s.rtcpAt
 	}

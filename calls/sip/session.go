@@ -17,6 +17,7 @@ import (
 	"lineout/calls/forward"
 	"lineout/calls/leg"
 	"lineout/calls/trace"
+	"lineout/calls/transmit"
 	"lineout/codecs"
 	"lineout/media"
 )
@@ -120,7 +121,7 @@ func (m *session) WriteRTP(k media.Kind, p leg.Outgoing) error {
 	var out rtp.Header
 	ok := fits && s.active && to.IsValid()
 	if ok {
-		out, ok = s.tx.bridged(&p, time.Now())
+		out, ok = s.tx.Write(&p, time.Now())
 	}
 	s.mu.Unlock()
 	if !fits {
@@ -275,7 +276,7 @@ func (m *session) wake() {
 // sendDigits queues telephone-events.
 func (m *session) sendDigits(digits string) error {
 	s := m.section(media.Audio)
-	codes, ok := eventCodes(digits)
+	codes, ok := transmit.Codes(digits)
 	if !ok {
 		return fmt.Errorf("%q is not a row of digits 0-9, *, #, A-D", digits)
 	}
@@ -285,12 +286,12 @@ func (m *session) sendDigits(digits string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case !s.active || !s.tx.eventOK:
+	case !s.active || !s.tx.TakesEvents():
 		return errors.New("the other side did not agree to telephone-event; use type INFO")
-	case !s.tx.sending:
+	case !s.tx.Sending():
 		return errors.New("the audio of this call is receive only, so no RTP event can be sent; use type INFO")
-	case !s.tx.dial(codes, time.Now()):
-		return fmt.Errorf("more than %d digits are waiting to be sent", maxDigits)
+	case !s.tx.Dial(codes, time.Now()):
+		return fmt.Errorf("more than %d digits are waiting to be sent", transmit.MaxDigits)
 	}
 	m.wake()
 	return nil

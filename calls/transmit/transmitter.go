@@ -1,4 +1,6 @@
-package sip
+// Package transmit makes one outgoing RTP stream of all that a leg sends,
+// whatever carries the packets.
+package transmit
 
 import (
 	"time"
@@ -10,31 +12,40 @@ import (
 )
 
 const (
-	packetTime = 20 * time.Millisecond
+	// PacketTime is the length of comfort silence and between the packets of a digit.
+	PacketTime = 20 * time.Millisecond
 	// bridgePause is how long after the last packet of WriteRTP comfort
 	// silence takes over again.
 	bridgePause = 200 * time.Millisecond
 	// forwardPause is the same after a forwarded packet: a source that is silent
 	// may send no more than 2 packets a second (Opus with DTX).
 	forwardPause = time.Second
-	// A digit sounds for toneTime and is followed by tonePause; RFC 4733 asks
+	// ToneTime is how long a digit sounds. It is followed by tonePause; RFC 4733 asks
 	// for no more than "long enough", phones for 50 to 100 ms of each.
-	toneTime  = 160 * time.Millisecond
+	ToneTime  = 160 * time.Millisecond
 	tonePause = 100 * time.Millisecond
 	// endPackets of each event, sent three times against loss (RFC 4733 section 2.5.1.4).
 	endPackets = 3
-	maxDigits  = 64
+	// MaxDigits bounds the digits that wait.
+	MaxDigits = 64
 )
 
-// transmitter makes one outgoing RTP stream from four sources: comfort silence,
+// Transmitter makes one outgoing RTP stream from four sources: comfort silence,
 // telephone-events, media of our own and packets of another leg. Digits go
 // before all, silence after all. SSRC, sequence numbers and timestamps run
 // through.
 // Passive: time is an argument, the owner holds its lock.
-type transmitter struct {
-	ssrc    uint32
-	seq     uint16 // of the next packet
-	base    uint32 // timestamp at epoch
+type Transmitter struct {
+	// SSRC, Seq (of the next packet) and Base (the first timestamp) are to be set
+	// before anything is sent, at random.
+	SSRC uint32
+	Seq  uint16
+	Base uint32
+
+	// Packets and Octets are what was sent, LastSent when.
+	Packets, Octets uint64
+	LastSent        time.Time
+
 	epoch   time.Time
 	clock   int // of the timestamps now
 	own     int // that of pt
@@ -53,7 +64,7 @@ type transmitter struct {
 	bridge struct {
 		live bool
 		last time.Time     // when the newest packet was sent
-		late time.Duration // by how much its sound is moved, see bridged
+		late time.Duration // by how much its sound is moved, see Write
 	}
 
 	row   forward.Mapper // packets of another leg
@@ -64,9 +75,6 @@ type transmitter struct {
 	eventPT uint8
 	eventHz int
 	eventOK bool
-
-	packets, octets uint64
-	lastSent        time.Time
 }
 
 type eventState struct {
@@ -78,16 +86,16 @@ type eventState struct {
 	nextAt time.Time
 }
 
-// configure takes over what was agreed. The timestamps go on from where they are.
-func (t *transmitter) configure(pt uint8, clock int, silence []byte, sending bool, now time.Time) {
+// Configure takes over what was agreed. The timestamps go on from where they are.
+func (t *Transmitter) Configure(pt uint8, clock int, silence []byte, sending bool, now time.Time) {
 	t.leave()
 	if t.clock != clock || t.epoch.IsZero() {
 		from := t.free(now)
 		if !t.epoch.IsZero() {
-			t.base = t.at(from)
+			t.Base = t.at(from)
 		}
 		t.epoch, t.clock = from, clock
-		t.until, t.nextTS = from, t.base
+		t.until, t.nextTS = from, t.Base
 	}
 	t.pt, t.own, t.silence, t.sending = pt, clock, silence, sending
 	t.bridge.live = false
@@ -98,15 +106,31 @@ func (t *transmitter) configure(pt uint8, clock int, silence []byte, sending boo
 	}
 }
 
+// Events says under which payload type and clock the peer takes telephone-events,
+// if it does.
+func (t *Transmitter) Events(pt uint8, hz int, ok bool) { t.eventPT, t.eventHz, t.eventOK = pt, hz, ok }
+
+// TakesEvents says whether digits can be sent.
+func (t *Transmitter) TakesEvents() bool { return t.eventOK }
+
+// Sending says whether anything may be sent.
+func (t *Transmitter) Sending() bool { return t.sending }
+
+// Stop lets nothing be sent until Configure.
+func (t *Transmitter) Stop() { t.sending = false }
+
+// Report takes a sender report of a source whose packets are forwarded.
+func (t *Transmitter) Report(ssrc, timestamp uint32, at time.Time) { t.row.Report(ssrc, timestamp, at) }
+
 // at is the RTP timestamp of a moment.
-func (t *transmitter) at(now time.Time) uint32 {
+func (t *Transmitter) at(now time.Time) uint32 {
 	d := now.Sub(t.epoch)
 	whole, part := int64(d/time.Second), int64(d%time.Second) // apart: the product of both overflows after a day
-	return t.base + uint32(whole*int64(t.clock)+part*int64(t.clock)/int64(time.Second))
+	return t.Base + uint32(whole*int64(t.clock)+part*int64(t.clock)/int64(time.Second))
 }
 
-// due is when next has something to send; zero for never.
-func (t *transmitter) due() time.Time {
+// Due is when next has something to send; zero for never.
+func (t *Transmitter) Due() time.Time {
 	switch {
 	case !t.sending:
 		return time.Time{}
@@ -122,9 +146,9 @@ func (t *transmitter) due() time.Time {
 	return t.comfortAt
 }
 
-// next returns the packet to send now. Its payload is written to buf or is
+// Next returns the packet to send now. Its payload is written to buf or is
 // shared and read-only.
-func (t *transmitter) next(now time.Time, buf []byte) (h rtp.Header, payload []byte, ok bool) {
+func (t *Transmitter) Next(now time.Time, buf []byte) (h rtp.Header, payload []byte, ok bool) {
 	if !t.sending {
 		return h, nil, false
 	}
@@ -149,18 +173,18 @@ func (t *transmitter) next(now time.Time, buf []byte) (h rtp.Header, payload []b
 	if t.silence == nil || now.Before(t.comfortAt) {
 		return h, nil, false
 	}
-	if now.Sub(t.comfortAt) > 10*packetTime { // the machine slept: no burst of the past
+	if now.Sub(t.comfortAt) > 10*PacketTime { // the machine slept: no burst of the past
 		t.comfortAt, t.talking = now, false
 	}
-	h = t.header(t.pt, t.stamp(t.comfortAt, packetTime), !t.talking)
-	t.comfortAt = t.comfortAt.Add(packetTime)
+	h = t.header(t.pt, t.stamp(t.comfortAt, PacketTime), !t.talking)
+	t.comfortAt = t.comfortAt.Add(PacketTime)
 	t.talking = true
 	t.count(len(t.silence), now)
 	return h, t.silence, true
 }
 
 // free is the first moment from now on that no sound was sent for.
-func (t *transmitter) free(now time.Time) time.Time {
+func (t *Transmitter) free(now time.Time) time.Time {
 	if t.until.After(now) {
 		return t.until
 	}
@@ -174,8 +198,8 @@ const holeMin = time.Millisecond
 // stamp is the timestamp of sound that begins at a moment. It never goes back,
 // and leaves out not one sample where sound goes on. The relation of timestamps
 // to the clock, which sender reports state, is not touched by any of it.
-func (t *transmitter) stamp(at time.Time, length time.Duration) uint32 {
-	if t.packets == 0 || at.Sub(t.until) > holeMin {
+func (t *Transmitter) stamp(at time.Time, length time.Duration) uint32 {
+	if t.Packets == 0 || at.Sub(t.until) > holeMin {
 		t.until, t.nextTS = at, t.at(at)
 	}
 	ts := t.nextTS
@@ -184,21 +208,21 @@ func (t *transmitter) stamp(at time.Time, length time.Duration) uint32 {
 	return ts
 }
 
-func (t *transmitter) header(pt uint8, ts uint32, marker bool) rtp.Header {
-	h := rtp.Header{Version: 2, PayloadType: pt, SequenceNumber: t.seq, Timestamp: ts, SSRC: t.ssrc, Marker: marker}
-	t.seq++
+func (t *Transmitter) header(pt uint8, ts uint32, marker bool) rtp.Header {
+	h := rtp.Header{Version: 2, PayloadType: pt, SequenceNumber: t.Seq, Timestamp: ts, SSRC: t.SSRC, Marker: marker}
+	t.Seq++
 	return h
 }
 
-func (t *transmitter) count(n int, now time.Time) {
-	t.packets++
-	t.octets += uint64(n)
-	t.lastSent = now
+func (t *Transmitter) count(n int, now time.Time) {
+	t.Packets++
+	t.Octets += uint64(n)
+	t.LastSent = now
 }
 
-// dial queues event codes; false when the queue would grow beyond its bound.
-func (t *transmitter) dial(codes []byte, now time.Time) bool {
-	if len(t.digits)+len(codes) > maxDigits {
+// Dial queues event codes; false when the queue would grow beyond its bound.
+func (t *Transmitter) Dial(codes []byte, now time.Time) bool {
+	if len(t.digits)+len(codes) > MaxDigits {
 		return false
 	}
 	if !t.event.active && len(t.digits) == 0 && t.event.nextAt.Before(now) {
@@ -210,7 +234,7 @@ func (t *transmitter) dial(codes []byte, now time.Time) bool {
 
 // nextEvent makes the packets of one telephone-event: same timestamp, growing
 // duration, marker on the first, three with the end bit (RFC 4733 section 2.5).
-func (t *transmitter) nextEvent(now time.Time, buf []byte) (h rtp.Header, payload []byte, ok bool) {
+func (t *Transmitter) nextEvent(now time.Time, buf []byte) (h rtp.Header, payload []byte, ok bool) {
 	if now.Before(t.event.nextAt) || len(buf) < 4 {
 		return h, nil, false
 	}
@@ -223,8 +247,8 @@ func (t *transmitter) nextEvent(now time.Time, buf []byte) (h rtp.Header, payloa
 		e.ts = t.stamp(e.at, 0)
 		e.nextAt = now
 	}
-	const growing = int(toneTime / packetTime)
-	unit := int(packetTime * time.Duration(t.eventHz) / time.Second)
+	const growing = int(ToneTime / PacketTime)
+	unit := int(PacketTime * time.Duration(t.eventHz) / time.Second)
 	duration := min((e.step+1)*unit, growing*unit)
 	end := e.step >= growing-1
 	buf[0], buf[1] = e.code, 10 // volume -10 dBm0
@@ -235,11 +259,11 @@ func (t *transmitter) nextEvent(now time.Time, buf []byte) (h rtp.Header, payloa
 	h = t.header(t.eventPT, e.ts, e.step == 0)
 	t.count(4, now)
 	e.step++
-	e.nextAt = e.nextAt.Add(packetTime)
+	e.nextAt = e.nextAt.Add(PacketTime)
 	if e.step == growing-1+endPackets {
 		e.active = false
 		e.nextAt = now.Add(tonePause)
-		if t.until = e.at.Add(toneTime); t.until.Before(now) {
+		if t.until = e.at.Add(ToneTime); t.until.Before(now) {
 			t.until = now
 		}
 		t.nextTS = t.at(t.until)
@@ -249,13 +273,13 @@ func (t *transmitter) nextEvent(now time.Time, buf []byte) (h rtp.Header, payloa
 }
 
 // barred says that nothing but a digit may be sent, or nothing at all.
-func (t *transmitter) barred(now time.Time) bool {
+func (t *Transmitter) barred(now time.Time) bool {
 	return !t.sending || t.event.active || len(t.digits) > 0 && !now.Before(t.event.nextAt)
 }
 
-// bridged makes the header of a packet from elsewhere. ok is false while a
+// Write makes the header of a packet from elsewhere. ok is false while a
 // digit sounds or nothing may be sent.
-func (t *transmitter) bridged(p *leg.Outgoing, now time.Time) (h rtp.Header, ok bool) {
+func (t *Transmitter) Write(p *leg.Outgoing, now time.Time) (h rtp.Header, ok bool) {
 	if t.barred(now) {
 		return h, false
 	}
@@ -277,8 +301,8 @@ func (t *transmitter) bridged(p *leg.Outgoing, now time.Time) (h rtp.Header, ok 
 	return h, true
 }
 
-// eventCodes maps digits to the codes of RFC 4733 table 3.
-func eventCodes(digits string) ([]byte, bool) {
+// Codes maps digits to the codes of RFC 4733 table 3.
+func Codes(digits string) ([]byte, bool) {
 	out := make([]byte, 0, len(digits))
 	for i := 0; i < len(digits); i++ {
 		switch c := digits[i]; {
@@ -299,8 +323,8 @@ func eventCodes(digits string) ([]byte, bool) {
 	return out, len(out) > 0
 }
 
-// eventDigit is the digit of an event code, 0 for codes that are none.
-func eventDigit(code byte) byte {
+// Digit is the digit of an event code, 0 for codes that are none.
+func Digit(code byte) byte {
 	const digits = "0123456789*#ABCD"
 	if int(code) < len(digits) {
 		return digits[code]
