@@ -72,15 +72,7 @@ func (a *Agent) register(ctx context.Context, p *party, servers []hop) (func(), 
 	if err != nil {
 		return nil, hop{}, err
 	}
-	if wait := r.wanted(); wait != nil {
-		select {
-		case <-wait.done:
-			err = wait.err
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
-	}
-	if err != nil {
+	if err = r.settled(ctx); err != nil {
 		a.leave(r, nil)
 		return nil, hop{}, err
 	}
@@ -170,6 +162,20 @@ func (a *Agent) leave(r *registration, k *keeper) {
 	}
 	if r.calls == 0 && len(r.keepers) == 0 {
 		r.stop()
+	}
+}
+
+// settled waits until there is a binding; the error is why there is none.
+func (r *registration) settled(ctx context.Context) error {
+	wait := r.wanted()
+	if wait == nil {
+		return nil
+	}
+	select {
+	case <-wait.done:
+		return wait.err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

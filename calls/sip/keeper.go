@@ -17,8 +17,10 @@ const lineParam = "line"
 // called: the settings, or a browser's session.
 type keeper struct {
 	standing bool // the settings
+	changed  func(leg.Registration)
 	// mail holds the newest state that was not told yet; nil: nobody asks.
 	mail chan leg.Registration
+	open chan struct{}    // closed when the first outcome was told
 	last leg.Registration // of Agent.mu
 }
 
@@ -37,20 +39,19 @@ func (k *keeper) tell(x leg.Registration) {
 }
 
 // Register keeps an account registered, so that it can be called, until release
-// or the end of ctx. Accounts that are the same to the letter, password and
-// server too, share one binding with one another, with sip_accounts and with
-// calls that register; it is renewed, made anew after failures with growing
-// waits, and taken away after the last release. Calls to it come with the
-// returned account in Incoming.Account.
+// or the end of ctx. It returns when the server has taken it or, with an error,
+// refused. Accounts that are the same to the letter, password and server too,
+// share one binding with one another, with sip_accounts and with calls that
+// register; it is renewed, made anew after failures with growing waits, and
+// taken away after the last release. Calls to it come with the returned account
+// in Incoming.Account.
 //
-// Register returns at once, an error only for what can never work. changed,
-// which may be nil, is told of every change of Registered, Code and Error, in
-// order, by a goroutine of its own; of changes that come while it works, the
-// last. It is not called after release, but for one call under way.
+// changed, which may be nil, is told of the first outcome before Register
+// returns, and then of every change of Registered, Code and Error, in order, by a
+// goroutine of its own; of changes that come while it works, the last. It is
+// not called after release, but for one call under way.
 func (a *Agent) Register(ctx context.Context, r leg.Request, changed func(leg.Registration)) (account string, release func(), err error) {
-	if r.CallID == "" {
-		r.CallID, r.Callee = "account", "nobody" // they play no part
-	}
+	r.CallID, r.Callee = "account", "nobody" // they play no part
 	p, err := newParty(r, &a.cfg)
 	if err != nil {
 		return "", nil, err
@@ -58,17 +59,25 @@ func (a *Agent) Register(ctx context.Context, r leg.Request, changed func(leg.Re
 	if p.login == "" {
 		return "", nil, fault.New(fault.BadRequest, "a registration needs a SIP login")
 	}
-	k := &keeper{}
-	if changed != nil {
-		k.mail = make(chan leg.Registration, 1)
+	if changed == nil {
+		changed = func(leg.Registration) {}
 	}
+	k := &keeper{changed: changed, mail: make(chan leg.Registration, 1), open: make(chan struct{})}
 	reg, ctx, release, err := a.keep(ctx, p.account(), a.cfg.RegisterExpires, k)
 	if err != nil {
 		return "", nil, err
 	}
-	if changed != nil {
-		a.work.Go(func() { k.deliver(ctx, changed) })
+	err = reg.settled(ctx)
+	select {
+	case x := <-k.mail:
+		changed(x)
+	default:
 	}
+	if err != nil {
+		release()
+		return "", nil, err
+	}
+	close(k.open)
 	return reg.name, release, nil
 }
 
@@ -81,15 +90,17 @@ func (a *Agent) keep(ctx context.Context, key account, expires time.Duration, k 
 		return nil, nil, nil, fault.New(fault.Unavailable, "the SIP side is not running")
 	}
 	a.work.Add(1)
-	defer a.work.Done()
 	serving := a.serving
 	a.mu.Unlock()
+	defer a.work.Done()
 	r, err := a.join(ctx, key, expires, nil, k)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	r.wanted() // who has failed before may succeed now
 	ctx, cancel := context.WithCancel(ctx)
+	if k.mail != nil {
+		a.work.Go(func() { k.deliver(ctx) })
+	}
 	var forget func() bool
 	release := sync.OnceFunc(func() {
 		cancel()
@@ -103,14 +114,19 @@ func (a *Agent) keep(ctx context.Context, key account, expires time.Duration, k 
 	return r, ctx, release, nil
 }
 
-func (k *keeper) deliver(ctx context.Context, changed func(leg.Registration)) {
+func (k *keeper) deliver(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-k.open:
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case x := <-k.mail:
 			if ctx.Err() == nil {
-				changed(x)
+				k.changed(x)
 			}
 		}
 	}
