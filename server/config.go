@@ -25,11 +25,18 @@ import (
 
 // Config are the server's own settings.
 type Config struct {
-	HTTPPort   int    `setting:"http.port" default:"8081" min:"0" max:"65535" doc:"Port of the REST API and web pages, 0 for none."`
-	LegacyPort int    `setting:"http.legacy_port" default:"9091" min:"0" max:"65535" doc:"Second port of the REST API, where older clients look for it, 0 for none."`
-	WSPort     int    `setting:"ws.port" default:"8080" min:"0" max:"65535" doc:"Port of the WebSocket the browser SDK connects to, 0 for none."`
-	HLSPort    int    `setting:"hls.port" default:"8082" min:"0" max:"65535" doc:"Port where players look for HLS, 0 for none."`
-	HTTPBind   string `setting:"http.address" default:"" doc:"Local address all HTTP ports listen on; empty means all addresses."`
+	HTTPPort        int    `setting:"http.port" default:"8081" min:"0" max:"65535" doc:"Port of the REST API and web pages, 0 for none."`
+	LegacyPort      int    `setting:"http.legacy_port" default:"9091" min:"0" max:"65535" doc:"Second port of the REST API, where older clients look for it, 0 for none."`
+	WSPort          int    `setting:"ws.port" default:"8080" min:"0" max:"65535" doc:"Port of the WebSocket the browser SDK connects to, 0 for none."`
+	HLSPort         int    `setting:"hls.port" default:"8082" min:"0" max:"65535" doc:"Port where players look for HLS, 0 for none."`
+	HTTPSPort       int    `setting:"https.port" default:"8444" min:"0" max:"65535" doc:"Port of the REST API and web pages by TLS, 0 for none."`
+	HTTPSLegacyPort int    `setting:"https.legacy_port" default:"8888" min:"0" max:"65535" doc:"Second TLS port of the REST API, where older clients look for it, 0 for none."`
+	WSSPort         int    `setting:"wss.port" default:"8443" min:"0" max:"65535" doc:"TLS port of the WebSocket the browser SDK connects to, 0 for none."`
+	HLSSPort        int    `setting:"https.hls_port" default:"8445" min:"0" max:"65535" doc:"TLS port where players look for HLS, 0 for none."`
+	TLSCert         string `setting:"https.cert" doc:"Certificate of the TLS ports, with those of its authorities, as a PEM file; it is read anew when it changes. Empty makes a self-signed one."`
+	TLSKey          string `setting:"https.key" doc:"Private key of https.cert as a PEM file."`
+	TLSFolder       string `setting:"https.folder" default:"tls" doc:"Folder in which the self-signed certificate is kept."`
+	HTTPBind        string `setting:"http.address" default:"" doc:"Local address all HTTP ports listen on; empty means all addresses."`
 
 	LogLevel  string `setting:"log_level" default:"info" choices:"debug,info,warn,error" doc:"Least severity that is logged; debug shows SIP messages."`
 	LogFormat string `setting:"log_format" default:"text" choices:"text,json" doc:"Form of log lines."`
@@ -54,22 +61,27 @@ func (c *Config) Validate() error {
 		ports[p.port] = p.setting
 	}
 	if len(ports) == 0 {
-		return fmt.Errorf("http.port, http.legacy_port, ws.port and hls.port are all 0: nothing could reach the server")
+		return fmt.Errorf("http.port, https.port, ws.port, wss.port and the others are all 0: nothing could reach the server")
 	}
-	return nil
+	return c.checkTLS()
 }
 
 type portSetting struct {
 	setting, use string
 	port         int
+	tls          bool
 }
 
 func (c *Config) ports() []portSetting {
 	return []portSetting{
-		{"http.port", "REST API, player page, WHEP", c.HTTPPort},
-		{"http.legacy_port", "REST API for older clients", c.LegacyPort},
-		{"ws.port", "WebSocket of the browser SDK", c.WSPort},
-		{"hls.port", "HLS", c.HLSPort},
+		{"http.port", "REST API, player page, WHEP", c.HTTPPort, false},
+		{"http.legacy_port", "REST API for older clients", c.LegacyPort, false},
+		{"ws.port", "WebSocket of the browser SDK", c.WSPort, false},
+		{"hls.port", "HLS", c.HLSPort, false},
+		{"https.port", "the same as http.port by TLS", c.HTTPSPort, true},
+		{"https.legacy_port", "the same as http.legacy_port by TLS", c.HTTPSLegacyPort, true},
+		{"wss.port", "WebSocket of the browser SDK by TLS", c.WSSPort, true},
+		{"https.hls_port", "HLS by TLS", c.HLSSPort, true},
 	}
 }
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"strings"
 	"time"
 )
 
@@ -100,7 +102,12 @@ func (s *Server) parts() []*part {
 func (s *Server) serve(ctx context.Context, l listener) error {
 	srv := httpServer(s.handler, slog.NewLogLogger(s.log.Handler(), slog.LevelDebug))
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(patientListener{l}) }()
+	if l.tls {
+		srv.TLSConfig, srv.TLSNextProto = s.tls.config(), map[string]func(*http.Server, *tls.Conn, http.Handler){}
+		go func() { served <- srv.ServeTLS(patientListener{l}, "", "") }()
+	} else {
+		go func() { served <- srv.Serve(patientListener{l}) }()
+	}
 	select {
 	case err := <-served:
 		return err
@@ -133,12 +140,16 @@ func (s *Server) Banner() string {
 	b := "lineout " + s.settings.Version + "\n"
 	rest := ""
 	for _, l := range s.listeners {
-		url := "http://" + net.JoinHostPort(host, fmt.Sprint(l.port))
-		if l.setting == "ws.port" {
-			url = "ws://" + net.JoinHostPort(host, fmt.Sprint(l.port))
+		scheme := "http"
+		if strings.HasPrefix(l.setting, "ws") {
+			scheme = "ws"
 		}
+		if l.tls {
+			scheme += "s"
+		}
+		url := scheme + "://" + net.JoinHostPort(host, fmt.Sprint(l.port))
 		if rest == "" {
-			rest = "http://" + net.JoinHostPort(host, fmt.Sprint(l.port))
+			rest = strings.Replace(url, "ws", "http", 1)
 		}
 		b += fmt.Sprintf("  %-28s %s\n", url, l.use)
 	}

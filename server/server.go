@@ -54,6 +54,7 @@ type Server struct {
 	api      *rest.API
 
 	handler   http.Handler
+	tls       *certificate // nil without TLS ports
 	listeners []listener
 	draining  atomic.Bool
 }
@@ -202,6 +203,11 @@ func (s *Server) listen() error {
 				p.setting, addr, p.use, reason(err), p.setting)
 		}
 		s.listeners = append(s.listeners, listener{p, l})
+		if p.tls && s.tls == nil {
+			if s.tls, err = newCertificate(&s.settings.Server, s.log, s.settings.SIP.IP, s.settings.SIP.IPLocal); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

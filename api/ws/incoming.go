@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"lineout/calls"
 	"lineout/calls/leg"
 )
 
@@ -15,6 +16,9 @@ type line struct{ s *session }
 
 // Session implements leg.Member.
 func (l line) Session() (id, appKey string) { return l.s.id, l.s.app }
+
+// Via implements calls.Caller.
+func (l line) Via() calls.Account { return l.s.account }
 
 // Ring implements leg.Line. A session whose browser is away rings as well:
 // the browser is told when it comes back.

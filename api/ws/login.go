@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
-	"sync"
 	"time"
 
 	"lineout/calls"
@@ -183,30 +182,37 @@ func (s *session) bind() (detach func(), err error) {
 	if a.Local {
 		return p.Calls.Attach(p.Account(a), line{s}), nil
 	}
-	var last struct {
-		sync.Mutex
-		leg.Registration
-	}
-	name, release, err := p.Register(s.ctx, leg.Request{CallID: s.id, Login: a.Login, AuthName: a.AuthName, Password: a.Password, Domain: a.Domain,
+	states := make(chan leg.Registration, 1)
+	first := true // of changed's goroutine
+	name, release, err := p.Register(s.ctx, leg.Request{Login: a.Login, AuthName: a.AuthName, Password: a.Password, Domain: a.Domain,
 		Proxy: a.Proxy, Port: a.Port, Transport: a.Transport, Register: true}, func(r leg.Registration) {
-		last.Lock()
-		lost := last.Registered && !r.Registered
-		last.Registration = r
-		last.Unlock()
-		if lost && s.ctx.Err() == nil { // it is tried again; the page may tell its user
+		switch {
+		case !r.Registered && r.Error == "":
+		case first:
+			first = false
+			states <- r
+		case !r.Registered: // it is tried again; the page may tell its user
 			s.send("fail", failure{APIMethod: registration, Status: "FAILED", Info: r.Error, SIPStatus: r.Code})
 		}
 	})
 	if err != nil {
-		last.Lock()
-		defer last.Unlock()
-		if last.Code == 401 || last.Code == 403 || last.Code == 404 || last.Code == 407 {
+		return nil, &refusal{method: registration, text: err.Error()}
+	}
+	select {
+	case r := <-states:
+		if r.Registered {
+			unline := p.Calls.Attach(name, line{s})
+			return func() { unline(); release() }, nil
+		}
+		release()
+		if r.Code == 401 || r.Code == 403 || r.Code == 404 || r.Code == 407 {
 			s.server.guesses.Take(limit.Host(address(s.remote)), time.Now())
 		}
-		return nil, &refusal{method: registration, code: last.Code, text: err.Error()}
+		return nil, &refusal{method: registration, code: r.Code, text: r.Error}
+	case <-s.ctx.Done():
+		release()
+		return nil, s.ctx.Err()
 	}
-	unline := p.Calls.Attach(name, line{s})
-	return func() { unline(); release() }, nil
 }
 
 // address is the IP of host:port; that of somebody unknown if there is none.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 
 	"lineout/calls"
 	"lineout/calls/leg"
@@ -77,27 +78,25 @@ func (p *phone) asked() string {
 
 func (p *phone) register(ctx context.Context, r leg.Request, changed func(leg.Registration)) (string, func(), error) {
 	p.mu.Lock()
-	wait, code := p.reg, p.code
+	defer p.mu.Unlock()
 	p.changed = changed
 	p.requests = append(p.requests, r)
-	p.mu.Unlock()
-	var err error
-	if wait != nil {
-		select {
-		case err = <-wait:
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
-	}
-	changed(leg.Registration{Registered: err == nil, Code: code})
-	if err != nil {
-		return "", nil, err
-	}
 	name := r.Login + "@" + r.Domain
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.bound[name]++
 	return name, func() { p.mu.Lock(); defer p.mu.Unlock(); p.bound[name]-- }, nil
+}
+
+// registrar says what the SIP server has answered.
+func (p *phone) registrar(t *testing.T, r leg.Registration) {
+	t.Helper()
+	var f func(leg.Registration)
+	waitFor(t, func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		f = p.changed
+		return f != nil
+	})
+	f(r)
 }
 
 func (p *phone) Attach(account string, l leg.Line) func() {

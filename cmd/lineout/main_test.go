@@ -28,6 +28,7 @@ func quiet(t *testing.T, more ...string) []string {
 	t.Helper()
 	args := []string{"serve", "--set", "http.address=127.0.0.1", "--set", "ip=127.0.0.1", "--set", "ip_local=127.0.0.1",
 		"--set", "http.legacy_port=0", "--set", "ws.port=0", "--set", "hls.port=0",
+		"--set", "https.port=0", "--set", "https.legacy_port=0", "--set", "wss.port=0", "--set", "https.hls_port=0",
 		"--set", "record_dir=" + t.TempDir()}
 	for _, m := range more {
 		args = append(args, "--set", m)

@@ -24,6 +24,7 @@ type Lineout struct {
 	HTTPPort  int    // every route
 	WSPort    int    // every route; the WebSDK's default is another number
 	HLSPort   int    // every route
+	WSSPort   int    // every route, by TLS with a self-signed certificate
 	SIPPort   int    // where it takes calls
 	RecordDir string // where recordings go
 
@@ -47,13 +48,14 @@ func PrepareLineout(t testing.TB, settings map[string]string) *Lineout {
 	const listeners, signalling, media = 10, 20, 400
 	p := Ports(t, listeners+signalling+media)
 	l := &Lineout{
-		HTTPPort: p, WSPort: p + 1, HLSPort: p + 2, SIPPort: p + listeners,
+		HTTPPort: p, WSPort: p + 1, HLSPort: p + 2, WSSPort: p + 3, SIPPort: p + listeners,
 		RecordDir: filepath.Join(t.TempDir(), "records"),
 		http:      &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}},
 	}
 	all := map[string]string{
 		"ip": "127.0.0.1", "ip_local": "127.0.0.1",
 		"http.port": strconv.Itoa(l.HTTPPort), "ws.port": strconv.Itoa(l.WSPort), "hls.port": strconv.Itoa(l.HLSPort), "http.legacy_port": "0",
+		"https.port": "0", "https.legacy_port": "0", "wss.port": strconv.Itoa(l.WSSPort), "https.hls_port": "0", "https.folder": filepath.Join(t.TempDir(), "tls"),
 		"port_from": strconv.Itoa(p + listeners), "port_to": strconv.Itoa(p + listeners + signalling - 1),
 		"media_port_from": strconv.Itoa(p + listeners + signalling), "media_port_to": strconv.Itoa(p + listeners + signalling + media - 1),
 		"record_dir": l.RecordDir,
