@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"sort"
 	"strconv"
@@ -52,16 +51,12 @@ func StartRTMPServer(t testing.TB) *RTMPServer {
 	if module == "" {
 		t.Fatal("nginx's rtmp module is not installed: run tools/install-test-deps.sh")
 	}
-	u, err := user.Current()
-	if err != nil {
-		t.Fatalf("configure the RTMP server: %v", err)
-	}
 	f, err := os.Create(s.config())
 	if err != nil {
 		t.Fatalf("configure the RTMP server: %v", err)
 	}
 	err = template.Must(template.New("").Parse(nginxConfig)).Execute(f, map[string]any{
-		"Module": module, "Dir": s.dir, "Root": u.Uid == "0", "Port": s.Port, "HTTPPort": s.HTTPPort})
+		"Module": module, "Dir": s.dir, "Port": s.Port, "HTTPPort": s.HTTPPort})
 	f.Close()
 	if err != nil {
 		t.Fatalf("configure the RTMP server: %v", err)
