@@ -19,6 +19,7 @@ import (
 	"lineout/api/rest"
 	"lineout/api/ws"
 	"lineout/calls"
+	"lineout/calls/rtc"
 	"lineout/calls/sip"
 	"lineout/calls/sound"
 	"lineout/calls/trace"
@@ -47,6 +48,7 @@ type Server struct {
 	doctor  *doctor.Service
 	outputs []outputs.Output
 	player  *webrtc.Service
+	rtc     *rtc.Service
 	pusher  *rtmp.Output
 
 	recorder *recorder.Output
@@ -119,14 +121,15 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 	if err := s.agent.Listen(); err != nil {
 		return s, err
 	}
+	s.rtc = &rtc.Service{}
 	s.hooks = hooks.New(settings.Hooks, s.host(), log)
 	s.calls = calls.NewManager(calls.Deps{Dialer: s.agent, Streams: s.hub, Codecs: table, RTPIn: settings.RTPIn,
 		CheckPush: s.checkPush, StartPush: s.startPush, EarlyMedia: settings.SIP.EarlyMedia, Observe: s.observe, Digit: s.digit, Log: log,
-		StartRecord: s.recorder.Record, Config: settings.Calls,
+		StartRecord: s.recorder.Record, Config: settings.Calls, Local: s.users.Local, Known: s.known,
 		Sounds: &sound.Folder{Config: settings.Sound, FFmpeg: settings.FFmpeg.Path}})
 	s.agent.TakeCalls(s.calls)
 	s.doctor.Watch(s.calls)
-	s.sockets = ws.New(settings.WS, ws.Deps{Stream: s.hub.Get, Play: s.play, Log: log})
+	s.sockets = ws.New(settings.WS, ws.Deps{Stream: s.hub.Get, Play: s.play, Phone: s.phone(), Log: log})
 	if s.api, err = rest.New(settings.REST, rest.Deps{Calls: s.calls, Streams: s.hub, Viewers: s.viewers, Registrations: s.agent.Registrations,
 		RecordName: s.recorder.RecordName, Outputs: s.outputs, Log: log}); err != nil {
 		return s, err

@@ -72,9 +72,9 @@ type Phone struct {
 	Local   func(a calls.Account) bool
 	Account func(a calls.Account) string
 	Check   func(login, domain, password string, remote netip.Addr) error
-	// Register keeps an account registered at its SIP server until release, and
-	// tells each change from a goroutine of its own. Its error is for what can
-	// never work.
+	// Register keeps an account registered at its SIP server until release. It
+	// returns when that has taken it or refused, which changed is told before, as of
+	// each change after.
 	Register func(ctx context.Context, r leg.Request, changed func(leg.Registration)) (account string, release func(), err error)
 }
 

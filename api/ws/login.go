@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"lineout/calls"
@@ -182,37 +183,26 @@ func (s *session) bind() (detach func(), err error) {
 	if a.Local {
 		return p.Calls.Attach(p.Account(a), line{s}), nil
 	}
-	states := make(chan leg.Registration, 1)
-	first := true // of changed's goroutine
+	var outcome leg.Registration // of the first attempt, told before Register returns
+	var settled atomic.Bool
 	name, release, err := p.Register(s.ctx, leg.Request{Login: a.Login, AuthName: a.AuthName, Password: a.Password, Domain: a.Domain,
 		Proxy: a.Proxy, Port: a.Port, Transport: a.Transport, Register: true}, func(r leg.Registration) {
 		switch {
-		case !r.Registered && r.Error == "":
-		case first:
-			first = false
-			states <- r
-		case !r.Registered: // it is tried again; the page may tell its user
+		case !settled.Load():
+			outcome = r
+		case !r.Registered && r.Error != "": // it is tried again; the page may tell its user
 			s.send("fail", failure{APIMethod: registration, Status: "FAILED", Info: r.Error, SIPStatus: r.Code})
 		}
 	})
+	settled.Store(true)
 	if err != nil {
-		return nil, &refusal{method: registration, text: err.Error()}
-	}
-	select {
-	case r := <-states:
-		if r.Registered {
-			unline := p.Calls.Attach(name, line{s})
-			return func() { unline(); release() }, nil
-		}
-		release()
-		if r.Code == 401 || r.Code == 403 || r.Code == 404 || r.Code == 407 {
+		if c := outcome.Code; c == 401 || c == 403 || c == 404 || c == 407 {
 			s.server.guesses.Take(limit.Host(address(s.remote)), time.Now())
 		}
-		return nil, &refusal{method: registration, code: r.Code, text: r.Error}
-	case <-s.ctx.Done():
-		release()
-		return nil, s.ctx.Err()
+		return nil, &refusal{method: registration, code: outcome.Code, text: err.Error()}
 	}
+	unline := p.Calls.Attach(name, line{s})
+	return func() { unline(); release() }, nil
 }
 
 // address is the IP of host:port; that of somebody unknown if there is none.

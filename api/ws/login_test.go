@@ -62,8 +62,7 @@ func TestExternalAccount(t *testing.T) {
 	// Pages may call at once; the INVITE waits for the registration.
 	c.send(callC1)
 	c.expect("notifyTryingResponse", `[{"callId":"c-1"}]`)
-	r.phone.registrar(t, leg.Registration{})
-	r.phone.registrar(t, leg.Registration{Registered: true, Code: 200})
+	r.phone.outcome <- leg.Registration{Registered: true, Code: 200}
 	c.expect("registered", `[{"sipLogin":"2000"}]`)
 	p := <-r.phone.placed
 	if p.via.Local || p.via.Domain != "pbx.example" || p.via.Port != 5062 || p.via.AuthName != "2000" || p.via.Proxy != "" || p.in.User != "" {
@@ -74,7 +73,7 @@ func TestExternalAccount(t *testing.T) {
 		t.Errorf("registered with %+v", q)
 	}
 	// A registration that is lost later is told; the session goes on.
-	r.phone.registrar(t, leg.Registration{Error: "503 Service Unavailable", Code: 503})
+	r.phone.changed(leg.Registration{Error: "503 Service Unavailable", Code: 503})
 	c.expect("fail", `[{"apiMethod":"RegistrationStatusEvent","sipStatus":503}]`)
 	_ = c.conn.Close(websocket.StatusNormalClosure, "")
 	waitFor(t, func() bool {
@@ -92,7 +91,7 @@ func TestRegistrationFails(t *testing.T) {
 	c := r.dial(t, "/")
 	c.send(`{"message":"connection","data":[{` + userB + `}]}`)
 	c.expect("getUserData", `[{"sipLogin":"2000"}]`)
-	r.phone.registrar(t, leg.Registration{Error: "the server answered 403 Forbidden", Code: 403})
+	r.phone.outcome <- leg.Registration{Error: "the server answered 403 Forbidden", Code: 403}
 	c.expect("fail", `[{"apiMethod":"RegistrationStatusEvent","status":"FAILED","info":"the server answered 403 Forbidden","sipStatus":403}]`)
 	c.closed()
 	// The address has guessed enough.

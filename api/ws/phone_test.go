@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 
 	"lineout/calls"
 	"lineout/calls/leg"
@@ -25,13 +24,14 @@ type phone struct {
 	watchers map[string]map[int]func(calls.Info)
 	log      []string // what was asked
 	hooks    []string
-	refuse   error            // of Accept, Offer or Hold, as the test wants
-	hookErr  map[string]error // by method
-	reg      chan error       // what Register returns; nil: success at once
-	code     int              // of a refused registration
-	holds    map[string]bool  // by callId
-	peers    map[string]*peer // by callId
-	bound    map[string]int   // registrations by account
+	refuse   error                 // of Accept, Offer or Hold, as the test wants
+	hookErr  map[string]error      // by method
+	reg      chan error            // what Register returns; nil: success at once
+	code     int                   // of a refused registration
+	holds    map[string]bool       // by callId
+	peers    map[string]*peer      // by callId
+	bound    map[string]int        // registrations by account
+	outcome  chan leg.Registration // what the SIP server answers first
 	changed  func(leg.Registration)
 	refusal  *leg.Refusal
 	requests []leg.Request
@@ -47,7 +47,7 @@ type placed struct {
 }
 
 func newPhone() *phone {
-	return &phone{lines: map[string][]leg.Line{}, placed: make(chan *placed, 8), watchers: map[string]map[int]func(calls.Info){},
+	return &phone{outcome: make(chan leg.Registration), lines: map[string][]leg.Line{}, placed: make(chan *placed, 8), watchers: map[string]map[int]func(calls.Info){},
 		hookErr: map[string]error{}, holds: map[string]bool{}, peers: map[string]*peer{}, bound: map[string]int{}}
 }
 
@@ -78,25 +78,23 @@ func (p *phone) asked() string {
 
 func (p *phone) register(ctx context.Context, r leg.Request, changed func(leg.Registration)) (string, func(), error) {
 	p.mu.Lock()
+	p.requests = append(p.requests, r)
+	p.mu.Unlock()
+	select {
+	case first := <-p.outcome:
+		changed(first)
+		if !first.Registered {
+			return "", nil, errors.New(first.Error)
+		}
+	case <-ctx.Done():
+		return "", nil, ctx.Err()
+	}
+	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.changed = changed
-	p.requests = append(p.requests, r)
 	name := r.Login + "@" + r.Domain
 	p.bound[name]++
 	return name, func() { p.mu.Lock(); defer p.mu.Unlock(); p.bound[name]-- }, nil
-}
-
-// registrar says what the SIP server has answered.
-func (p *phone) registrar(t *testing.T, r leg.Registration) {
-	t.Helper()
-	var f func(leg.Registration)
-	waitFor(t, func() bool {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		f = p.changed
-		return f != nil
-	})
-	f(r)
 }
 
 func (p *phone) Attach(account string, l leg.Line) func() {
