@@ -5,13 +5,11 @@ import (
 	"unicode/utf8"
 
 	"lineout/api/fault"
+	"lineout/pipeline"
 )
 
-// Limits on what a request may carry; longer values are refused, not cut.
-const (
-	maxName = 255  // stream names become file names and URL path segments
-	maxText = 1024 // anything else
-)
+// maxText limits what a request may carry; longer values are refused, not cut.
+const maxText = 1024
 
 // validate checks a request before anything is reserved. Messages name the key
 // as the REST API spells it.
@@ -73,11 +71,8 @@ func (r *Request) checkNames() error {
 }
 
 func checkStreamName(key, name string) error {
-	if len(name) > maxName {
-		return fault.New(fault.BadRequest, "%s is longer than %d bytes", key, maxName)
-	}
-	if name == "." || name == ".." {
-		return fault.New(fault.BadRequest, "%s must not be %q", key, name)
+	if err := pipeline.CheckName(name); err != nil {
+		return fault.New(fault.BadRequest, "%s: %w", key, err)
 	}
 	return nil
 }

@@ -3,17 +3,24 @@ package pipeline
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sort"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"lineout/codecs"
 )
 
 // Meta are facts about a stream's source that outputs may show or use in names.
 type Meta struct {
+	// ID is the stream's ID where the source has one; "" makes a UUID.
+	ID string
+
 	AppKey, SessionID, Login, CallID string
 	// Caller and Callee are the parties of a call, as they were given.
 	Caller, Callee string
@@ -56,6 +63,23 @@ func NewHub(c HubConfig) *Hub {
 	return &Hub{cfg: c, streams: map[string]*Stream{}, byID: map[string]*Stream{}}
 }
 
+// maxName bounds a stream's name in bytes: it becomes a file name and a segment
+// of URL paths.
+const maxName = 255
+
+// CheckName says what is wrong with a name that a client wants for a stream.
+func CheckName(name string) error {
+	switch {
+	case len(name) > maxName:
+		return fmt.Errorf("it is longer than %d bytes", maxName)
+	case name == "." || name == "..":
+		return fmt.Errorf("it must not be %q", name)
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
+		return errors.New("it is not UTF-8 or holds control characters")
+	}
+	return nil
+}
+
 // Run waits for ctx, then ends all streams and waits until each has been
 // flushed, which FlushTimeout bounds.
 func (h *Hub) Run(ctx context.Context) error {
@@ -80,9 +104,13 @@ func (h *Hub) OnCreate(fn func(*Stream)) {
 
 // Create claims a name and starts its stream, whose goroutines belong to the
 // hub. The name is free again as soon as the stream's Close is called. The
-// error is ErrNameInUse or, while the server stops, ErrClosed.
+// error is ErrNameInUse, ErrIDInUse or, while the server stops, ErrClosed.
 func (h *Hub) Create(name string, m Meta) (*Stream, error) {
-	s := newStream(h, name, newID(), m)
+	id := m.ID
+	if id == "" {
+		id = newID()
+	}
+	s := newStream(h, name, id, m)
 	h.mu.Lock()
 	if h.stopped {
 		h.mu.Unlock()
@@ -91,6 +119,10 @@ func (h *Hub) Create(name string, m Meta) (*Stream, error) {
 	if _, dup := h.streams[name]; dup {
 		h.mu.Unlock()
 		return nil, ErrNameInUse
+	}
+	if _, dup := h.byID[s.id]; dup {
+		h.mu.Unlock()
+		return nil, ErrIDInUse
 	}
 	h.streams[name], h.byID[s.id] = s, s
 	hooks := h.onCreate
@@ -113,7 +145,9 @@ func (h *Hub) release(s *Stream) {
 	if h.streams[s.name] == s {
 		delete(h.streams, s.name)
 	}
-	delete(h.byID, s.id)
+	if h.byID[s.id] == s {
+		delete(h.byID, s.id)
+	}
 }
 
 // Get returns the stream of this name, nil if there is none.

@@ -137,6 +137,8 @@ var (
 	ErrReopen = errors.New("the sink has to be opened again with all tracks")
 	// ErrNameInUse says that a stream of this name exists.
 	ErrNameInUse = errors.New("Stream name is already in use")
+	// ErrIDInUse says that a stream with this ID exists.
+	ErrIDInUse = errors.New("MediaSessionId is already in use")
 	// ErrClosed says that the stream has ended.
 	ErrClosed = errors.New("the stream has ended")
 )

@@ -97,7 +97,7 @@ func newStream(h *Hub, name, id string, m Meta) *Stream {
 // Name is the name under which the stream is played.
 func (s *Stream) Name() string { return s.name }
 
-// ID is a UUID, the REST API's mediaSessionId.
+// ID is Meta.ID or a UUID, the REST API's mediaSessionId.
 func (s *Stream) ID() string { return s.id }
 
 // Meta are facts about the source.

@@ -24,6 +24,7 @@ type Config struct {
 	MP4Audio        string        `setting:"record_mp4_audio" default:"aac" doc:"Sound in MP4 files: aac, which every player takes, or opus, which keeps the Opus of a call as it comes (browsers and ffmpeg play it, many others do not). Other sound is converted."`
 	Rotation        string        `setting:"record_rotation" default:"" doc:"Begin a new file after so many seconds (600) or bytes (20M, 1G); empty is never."`
 	Sidecar         bool          `setting:"record_sidecar" default:"true" doc:"Write NAME.json beside each finished recording NAME: what is in it, its gaps, and its SHA-256, which lineout verify checks."`
+	Serve           bool          `setting:"record_serve" default:"true" doc:"Serve finished recordings as /client/records/NAME to whoever knows the name, for pages that record; false serves none."`
 	HookScript      string        `setting:"on_record_hook_script" default:"" doc:"Program run when a recording is finished, with the stream name and the absolute file path as arguments; empty is none."`
 	HookTimeout     time.Duration `setting:"on_record_hook_timeout" default:"60s" unit:"s" doc:"The hook program is killed after this time."`
 	SyncInterval    time.Duration `setting:"record_sync_interval" default:"5s" unit:"s" doc:"How often a growing file is forced to disk against power loss; 0 leaves it to the operating system until the file is finished."`

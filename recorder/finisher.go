@@ -22,6 +22,16 @@ type job struct {
 	// seen is what the writer knows beyond what is in the file; nil for a
 	// recovered one.
 	seen *seen
+	// placed is told the final path of the file, "" if it has none; nil: nobody asks.
+	placed func(final string)
+}
+
+// close ends the work on a file, which has its final name now or is left as it is.
+func (j *job) close(final string) {
+	j.f.Close()
+	if j.placed != nil {
+		j.placed(final)
+	}
 }
 
 // maxJobs bounds how many files wait to be finalised, each with an open file.
@@ -88,7 +98,7 @@ func (w *finisher) submit(j job) {
 	default:
 		w.full.Store(true)
 		w.log.Warn("too many recordings end at once, this one is finalised later", "file", j.path)
-		j.f.Close()
+		j.close("")
 		w.end()
 	}
 }
@@ -127,14 +137,14 @@ func (w *finisher) run(ctx context.Context, grace time.Duration) error {
 func (w *finisher) drain() {
 	w.mu.Lock()
 	for _, j := range w.later {
-		j.f.Close()
+		j.close("")
 	}
 	w.later = nil
 	w.mu.Unlock()
 	for {
 		select {
 		case j := <-w.jobs:
-			j.f.Close()
+			j.close("")
 			w.end()
 		case h := <-w.hooks:
 			w.log.Warn("on_record_hook_script was not run, the server stops", "stream", h.stream, "file", h.path)
@@ -182,10 +192,10 @@ func (w *finisher) recoverLoop(ctx context.Context) {
 // finish makes the final file of one job. When that fails the fragmented file,
 // which is as playable, takes the final name.
 func (w *finisher) finish(ctx context.Context, j job) {
-	kept := false
+	kept, final := false, ""
 	defer func() {
 		if !kept {
-			j.f.Close()
+			j.close(final)
 		}
 	}()
 	begun := time.Now()
@@ -212,7 +222,6 @@ func (w *finisher) finish(ctx context.Context, j job) {
 		p.number = max(1, meta.Part)
 	}
 	temp := tempFor(j.path)
-	final := ""
 	var d digest
 	if d, err = writeFinal(ctx, j.f, s, temp); err == nil {
 		final, err = p.publish(temp, j.path, func(final string) { w.writeSidecar(j, s, final, d, false) })

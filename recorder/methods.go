@@ -97,7 +97,7 @@ func (o *Output) startMethod(ctx context.Context, decode func(any) error) (any, 
 	if _, err := o.stop(wait, s.ID()); err != nil {
 		o.log.Error("the recording before this one did not end in time", "stream", s.Name(), "err", err)
 	}
-	if err := o.start(s, template, rotate); err != nil {
+	if _, err := o.start(s, template, rotate); err != nil {
 		return nil, fault.New(fault.Internal, "start recording of %q: %w", s.Name(), err)
 	}
 	return nil, nil

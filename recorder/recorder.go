@@ -78,7 +78,7 @@ func (o *Output) created(s *pipeline.Stream) {
 	if !strings.EqualFold(s.Meta().Provider, "SIP") {
 		return
 	}
-	if err := o.start(s, o.template(""), o.rotate); err != nil {
+	if _, err := o.start(s, o.template(""), o.rotate); err != nil {
 		o.log.Error("recording cannot be started", "stream", s.Name(), "err", err)
 	}
 }
@@ -119,6 +119,9 @@ type recording struct {
 	parts    int
 	note     string
 	noted    bool
+	open     int           // files that were handed over and have no final name yet
+	named    chan struct{} // closed when open comes to 0, nil before the first file
+	final    string        // name of the newest finished file
 }
 
 // counter counts for a recording and for the whole output.
@@ -130,9 +133,9 @@ type counter struct {
 func (c *counter) Add(n uint64) { c.own.Add(n); c.total.Add(n) }
 
 // start attaches a recording to a stream that has none.
-func (o *Output) start(s *pipeline.Stream, template string, rotate rotation) error {
+func (o *Output) start(s *pipeline.Stream, template string, rotate rotation) (*recording, error) {
 	if err := checkTemplate(template); err != nil {
-		return err
+		return nil, err
 	}
 	r := &recording{o: o, stream: s, dir: o.cfg.Dir, template: template, rotation: rotate, syncEvery: o.cfg.SyncInterval}
 	r.frames.total, r.bytes.total = &o.frames, &o.bytes
@@ -142,7 +145,7 @@ func (o *Output) start(s *pipeline.Stream, template string, rotate rotation) err
 	defer o.mu.Unlock()
 	o.prune()
 	if o.recs[s.ID()] != nil {
-		return fmt.Errorf("stream %q is being recorded already", s.Name())
+		return nil, fmt.Errorf("stream %q is being recorded already", s.Name())
 	}
 	att, err := s.Attach("record", &sink{r: r, w: o.finish}, pipeline.Policy{
 		MaxDelay: 10 * time.Second, MaxBytes: 32 << 20, Lossless: true,
@@ -150,11 +153,11 @@ func (o *Output) start(s *pipeline.Stream, template string, rotate rotation) err
 		OnState: func(st pipeline.State, err error) { o.state(r, st, err) },
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r.att = att
 	o.recs[s.ID()] = r
-	return nil
+	return r, nil
 }
 
 // state follows an attachment; it is called on the attachment's goroutine.

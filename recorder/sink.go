@@ -255,7 +255,8 @@ func (s *sink) finishPart(last bool) error {
 		s.kept = s.cont.end
 	}
 	s.r.bytes.Add(uint64(cur.size - before))
-	s.w.submit(job{f: cur.f, path: cur.path, last: last, seen: known})
+	s.r.submitted()
+	s.w.submit(job{f: cur.f, path: cur.path, last: last, seen: known, placed: s.r.placed})
 	s.w.end()
 	return err
 }
