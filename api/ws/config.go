@@ -14,7 +14,7 @@ type Config struct {
 	Origins      []string      `setting:"ws.origins" default:"" doc:"hosts whose pages may open a session, like *.example.com; empty allows every page"`
 
 	MaxSessions int `setting:"ws.max_sessions" default:"2000" min:"1" doc:"browser sessions at a time"`
-	MaxStreams  int `setting:"ws.max_streams_per_session" default:"32" min:"1" doc:"streams one browser session may play at a time"`
+	MaxStreams  int `setting:"ws.max_streams_per_session" default:"32" min:"1" doc:"streams one browser session may play at a time, and as many it may publish"`
 	MaxCalls    int `setting:"ws.max_calls_per_session" default:"8" min:"1" doc:"calls one browser session may have at a time, those that ring included"`
 	MaxMessage  int `setting:"ws.max_message" default:"262144" min:"4096" doc:"largest message of a browser session in bytes"`
 	MessageRate int `setting:"ws.message_rate" default:"100" min:"1" doc:"messages per second read from one browser session; more are read later"`

@@ -82,7 +82,7 @@ func sendStreamEvent(s *session, arg json.RawMessage) error {
 		return err
 	}
 	s.mu.Lock()
-	p, ok := s.published[string(m.MediaSessionID)]
+	p, ok := s.live[string(m.MediaSessionID)]
 	s.mu.Unlock()
 	name := p.name
 	if !ok {
@@ -126,7 +126,7 @@ func (s *session) began(id, name string, custom json.RawMessage) {
 	}
 	_ = json.Unmarshal(custom, &c) // other applications have other objects there
 	s.mu.Lock()
-	s.published[id] = publication{name, c.Name}
+	s.live[id] = publication{name, c.Name}
 	s.mu.Unlock()
 	s.roomStream(c.Name, name, "PUBLISHED")
 }
@@ -134,8 +134,8 @@ func (s *session) began(id, name string, custom json.RawMessage) {
 // ceased forgets a stream the page does not publish any more; status is UNPUBLISHED or FAILED.
 func (s *session) ceased(id, status string) {
 	s.mu.Lock()
-	p, ok := s.published[id]
-	delete(s.published, id)
+	p, ok := s.live[id]
+	delete(s.live, id)
 	s.mu.Unlock()
 	if ok {
 		s.roomStream(p.room, p.name, status)

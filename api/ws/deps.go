@@ -17,6 +17,9 @@ type Deps struct {
 	// Play answers a player; it waits for the stream to be ready. An error
 	// with a method StreamInfo() string brings its own info text.
 	Play func(ctx context.Context, r PlayRequest) (p Playback, answer string, err error)
+	// Publish answers a publisher and reserves its stream's name. An error with a
+	// method StreamInfo() string brings its own info text. Nil: nobody publishes.
+	Publish func(ctx context.Context, r PublishRequest) (Publication, error)
 	// Snapshot is a picture of a stream as PNG. Nil: this server makes none.
 	Snapshot func(ctx context.Context, s *pipeline.Stream) ([]byte, error)
 	// Phone makes and takes calls. Nil: sessions are for players only.

@@ -36,26 +36,6 @@ var handlers = map[string]func(*session, json.RawMessage) error{
 
 func ignore(*session, json.RawMessage) error { return nil }
 
-func publishStream(s *session, arg json.RawMessage) error {
-	var m streamMessage
-	if err := json.Unmarshal(orObject(arg), &m); err != nil {
-		return err
-	}
-	s.send("notifyStreamStatusEvent", streamStatus{MediaSessionID: string(m.MediaSessionID), Name: string(m.Name), Published: true,
-		Status: "FAILED", Info: "Publishing from a browser is not available on this server"})
-	return nil
-}
-
-func unPublishStream(s *session, arg json.RawMessage) error {
-	var m streamMessage
-	if err := json.Unmarshal(orObject(arg), &m); err != nil {
-		return err
-	}
-	s.send("notifyStreamStatusEvent", streamStatus{MediaSessionID: string(m.MediaSessionID), Name: string(m.Name), Published: true,
-		Status: "UNPUBLISHED", Info: infoStoppedByUser})
-	return nil
-}
-
 // What a session's bug reports may put into the log.
 const maxReport, maxReports = 2048, 10
 

@@ -111,6 +111,7 @@ type streamStatus struct {
 	Status         string `json:"status"`
 	Info           string `json:"info,omitempty"`
 	MediaProvider  string `json:"mediaProvider,omitempty"`
+	RecordName     string `json:"recordName,omitempty"`
 }
 
 type streamEvent struct {

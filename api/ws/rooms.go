@@ -72,7 +72,7 @@ func (s *session) roomLogin() string {
 func (s *session) roomStreams(room string) (names []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, p := range s.published {
+	for _, p := range s.live {
 		if p.room == room {
 			names = append(names, p.name)
 		}

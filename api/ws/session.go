@@ -46,7 +46,8 @@ type session struct {
 	away       *time.Timer
 	registered bool
 	plays      map[string]*play
-	published  map[string]publication // by mediaSessionId
+	publishes  map[string]*publishing // by mediaSessionId
+	live       map[string]publication // by mediaSessionId: those of them that have media
 	calls      map[string]*call
 	reports    int // bug reports so far
 }
@@ -54,7 +55,7 @@ type session struct {
 func newSession(s *Server, run context.Context, remote string) *session {
 	id := uuid.NewString()
 	se := &session{server: s, id: id, token: rand.Text(), remote: remote, started: time.Now(), log: s.log.With("session", id),
-		signed: make(chan struct{}), done: make(chan struct{}), plays: map[string]*play{}, published: map[string]publication{}, calls: map[string]*call{}}
+		signed: make(chan struct{}), done: make(chan struct{}), plays: map[string]*play{}, publishes: map[string]*publishing{}, live: map[string]publication{}, calls: map[string]*call{}}
 	se.ctx, se.cancel = context.WithCancelCause(run)
 	return se
 }
