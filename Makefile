@@ -39,7 +39,7 @@ clips:
 	@$(GO) run ./test/media/make >/dev/null
 
 race: ## tests of all packages (or PKG) under the race detector, with the seeds of the fuzz targets
-	CGO_ENABLED=1 $(GO) test -race -timeout 10m $(PKG)
+	CGO_ENABLED=1 $(GO) run ./tools/gotest -race -timeout 10m $(PKG)
 	$(GO) test -run Allocate ./codecs/convert
 
 lint: ## gofmt, go vet, shell syntax, and a build for every test tag
@@ -55,7 +55,7 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 	tools/fuzz.sh $(FUZZTIME)
 
 e2e: build clips ## the built server against real phones, browser, RTMP server
-	$(GO) test -tags e2e -count=1 -parallel 6 -timeout 15m ./test/e2e
+	$(GO) run ./tools/gotest -tags e2e -count=1 -parallel 6 -timeout 15m ./test/e2e
 
 bench: build clips ## costs: benchmarks of the packages (BENCH picks), then CPU and memory per call of the running server
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...

@@ -54,6 +54,7 @@ var imports = map[string][]string{
 	"api/doctor":          {"media", "calls", "calls/leg", "calls/trace", "api/fault", "api/rest"},
 	"api/ws":              {"media", "pipeline", "outputs", "calls", "calls/leg", "calls/limit", "api/fault", "api/loose", "api/mask"},
 	"configs":             {},
+	"tools/gotest":        {},
 	"web":                 {},
 	"server":              {"..."},
 	"cmd/lineout":         {"media", "configs", "server", "recorder"},
