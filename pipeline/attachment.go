@@ -429,6 +429,7 @@ func (a *Attachment) disconnect() {
 // does not need parameters.
 func (a *Attachment) waitParams() ([]*media.Track, error) {
 	var deadline <-chan time.Time
+	patient := true
 	for {
 		changed := a.stream.trackChange()
 		if err := a.connect(); err != nil {
@@ -452,6 +453,12 @@ func (a *Attachment) waitParams() ([]*media.Track, error) {
 				return nil, errReopen
 			}
 		case <-deadline:
+			if len(known) > 0 && patient && a.beingConverted() {
+				t := time.NewTimer(a.queue.maxDelay) // the queue has room for it
+				defer t.Stop()
+				deadline, patient = t.C, false
+				continue
+			}
 			if len(known) > 0 {
 				return known, nil
 			}
@@ -465,6 +472,17 @@ func (a *Attachment) waitParams() ([]*media.Track, error) {
 			return nil, nil
 		}
 	}
+}
+
+// beingConverted says that a track which is missing is there and only waits for
+// its conversion, which takes its time on a busy machine.
+func (a *Attachment) beingConverted() bool {
+	for _, in := range a.inputs {
+		if in.out != in.src && in.out.Params() == nil && in.src.Params() != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // candidates are the connected tracks, of each kind the one in use, else the

@@ -271,6 +271,58 @@ func TestSoundWaitsWithTheSink(t *testing.T) {
 	})
 }
 
+// tardy is a conversion that gives nothing back before it is ready.
+type tardy struct{ ready time.Time }
+
+func (c tardy) Convert(f *media.Frame, emit func(*media.Frame)) error {
+	time.Sleep(time.Until(c.ready))
+	g := *f
+	g.Params = &media.Params{Width: 640, Height: 360}
+	emit(&g)
+	return nil
+}
+func (tardy) Close() error { return nil }
+
+// A picture that is there and only waits for its conversion is waited for as long
+// as there is room for its sound; one whose conversion fails is not.
+func TestSinkWaitsForConversion(t *testing.T) {
+	for name, want := range map[string]struct {
+		after  time.Duration // the conversion's first picture
+		opened int           // tracks
+	}{"slow": {4500 * time.Millisecond, 2}, "stuck": {time.Minute, 1}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				table := codecs.NewTable(nil, []codecs.Converter{{From: "A", To: "A"}, {From: "V", To: "W",
+					New: func(*media.Track, codecs.Options) (codecs.Conversion, error) {
+						return tardy{time.Now().Add(want.after)}, nil
+					}}})
+				b := start(t, table, true)
+				p := &probe{acc: Accepts{Audio: anyCodec.Audio, Video: []media.Codec{"W"}, NeedParams: true, TrackWait: 3 * time.Second, Interleave: 200 * time.Millisecond}}
+				a, _ := b.s.Attach("p", p, Policy{MaxDelay: 2 * time.Second})
+				b.a.SetParams(&media.Params{SampleRate: 8000})
+				b.v.SetParams(&media.Params{Width: 640, Height: 360})
+				synctest.Wait()
+				for ms := 0; ms < 5200; ms += 20 {
+					b.s.Write(frame(b.a, ms, true))
+					if ms%40 == 0 {
+						b.s.Write(frame(b.v, ms, true))
+					}
+					time.Sleep(20 * time.Millisecond)
+				}
+				synctest.Wait()
+				if len(p.opened()) != 1 || len(p.opened()[0]) != want.opened {
+					t.Fatalf("opened with %v, want %d tracks at once", p.opened(), want.opened)
+				}
+				if _, _, _, dropped := a.queue.stats(); dropped > 0 || p.got()[0].DTS != 0 {
+					t.Errorf("%d frames were dropped, the first one is of %v", dropped, p.got()[0].DTS)
+				}
+				time.Sleep(time.Minute)
+				b.stop()
+			})
+		})
+	}
+}
+
 func TestRetryStates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t, nil, true)

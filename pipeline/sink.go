@@ -58,8 +58,9 @@ type Accepts struct {
 	Streaming bool
 	// NeedParams holds Open back until the video track's parameters are known
 	// (a container header needs the picture size), at most for TrackWait after
-	// the first frame of any track; then Open is called without the track and
-	// it comes later by TrackAdder or a new Open.
+	// the first frame of any track, and for [Policy].MaxDelay more if the track
+	// has pictures that are only being converted; then Open is called without the
+	// track and it comes later by TrackAdder or a new Open.
 	NeedParams bool
 	TrackWait  time.Duration
 	// KeyframeEvery asks the source for a key frame at this period while the

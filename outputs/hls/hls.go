@@ -33,6 +33,7 @@ type Config struct {
 	AutoStart       bool          `setting:"hls_auto_start" default:"false" doc:"Start HLS for every stream at once instead of at the first request."`
 	ProviderTimeout time.Duration `setting:"hls_manager_provider_timeout" default:"300s" unit:"s" doc:"HLS of a stream that nobody asks for is stopped after this time."`
 	StartTimeout    time.Duration `setting:"hls_start_timeout" default:"15s" unit:"ms" doc:"How long the first request of a playlist is held until there is media; then 503 with Retry-After."`
+	QueueDelay      time.Duration `setting:"hls_queue" default:"2s" unit:"ms" doc:"How far converted pictures may fall behind their sound, on a machine that is too busy, before everything up to the newest key frame is dropped."`
 	Dir             string        `setting:"hls_dir" default:"" doc:"Folder for segments; empty keeps them in memory."`
 }
 
@@ -53,6 +54,7 @@ func (c *Config) Validate() error {
 		{"hls_part_duration", c.PartDuration, 50 * time.Millisecond, 5 * time.Second},
 		{"hls_manager_provider_timeout", c.ProviderTimeout, time.Second, 24 * time.Hour},
 		{"hls_start_timeout", c.StartTimeout, time.Second, time.Minute},
+		{"hls_queue", c.QueueDelay, 500 * time.Millisecond, time.Minute},
 	} {
 		if d.v < d.min || d.v > d.to {
 			return fmt.Errorf("%s is %v, want %v to %v", d.name, d.v, d.min, d.to)
@@ -191,8 +193,9 @@ func (o *Output) start(s *pipeline.Stream, keep bool) (*packager, error) {
 	}
 	p := newPackager(o, s, keep)
 	att, err := s.Attach("hls", fillvideo.Wrap(&sink{p: p}, o.env.Video, o.env.Video.Generate), pipeline.Policy{
-		Retry:   pipeline.Backoff{Min: time.Second, Max: 10 * time.Second},
-		OnState: p.state,
+		MaxDelay: o.cfg.QueueDelay,
+		Retry:    pipeline.Backoff{Min: time.Second, Max: 10 * time.Second},
+		OnState:  p.state,
 	})
 	if err != nil {
 		return nil, err

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func defaults() Config {
 	return Config{ListSize: 8, Variant: "fmp4", SegmentDuration: 2 * time.Second, PartDuration: 200 * time.Millisecond,
-		ProviderTimeout: 300 * time.Second, StartTimeout: 15 * time.Second}
+		ProviderTimeout: 300 * time.Second, StartTimeout: 15 * time.Second, QueueDelay: 2 * time.Second}
 }
 
 // bench is an Output with its hub, both running.
@@ -580,6 +580,7 @@ func TestSettings(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"hls_variant":                  func(c *Config) { c.Variant = "x" },
 		"hls_segment_duration":         func(c *Config) { c.SegmentDuration = 0 },
+		"hls_queue":                    func(c *Config) { c.QueueDelay = 0 },
 		"hls_part_duration":            func(c *Config) { c.PartDuration = time.Hour },
 		"hls_manager_provider_timeout": func(c *Config) { c.ProviderTimeout = 0 },
 		"hls_start_timeout":            func(c *Config) { c.StartTimeout = 0 },

@@ -73,7 +73,7 @@ func TestCall(t *testing.T) {
 						p.WaitFor(t, "video.currentTime > 6", 40*time.Second)
 					}
 					p.Screenshot(t, "hls.js")
-					t.Logf("hls.js: %v", p.View(t))
+					note(t, "hls.js: %v", p.View(t))
 					r := measure(t, srv.HLSURL(stream), media.Options{Live: 12 * time.Second})
 					checkTracks(t, r, picture)
 				})
@@ -146,7 +146,7 @@ func watch(t *testing.T, p *peers.Page, srv *peers.Lineout, stream string, span 
 	sent += pictures(t, srv, stream)
 	p.Screenshot(t, "playing")
 	seconds := after.Seconds - before.Seconds
-	t.Logf("WebRTC playback: %v", after)
+	note(t, "WebRTC playback: %v", after)
 	a := after.Stream("audio")
 	if packets := float64(a.PacketsReceived - before.Stream("audio").PacketsReceived); packets < 0.95*50*seconds {
 		t.Errorf("%v audio packets in %.1f s, want 50 a second", packets, seconds)

@@ -92,7 +92,7 @@ func TestRTMPServerRestarts(t *testing.T) {
 	peers.Eventually(t, "RTMP_STREAM_ACTIVE again", 30*time.Second, status("RTMP_STREAM_ACTIVE"))
 	peers.Eventually(t, "the push again", timeoutShort, func() bool { return rtmp.Publishing(t, "rtmp_lost") })
 	after, elapsed := rtmpClock(t, rtmp.URL("live")+"/rtmp_lost"), time.Since(at)
-	t.Logf("RTMP timestamps: %.3f s before, %.3f s after %v", before, after, elapsed)
+	note(t, "RTMP timestamps: %.3f s before, %.3f s after %v", before, after, elapsed)
 	if after <= before {
 		t.Errorf("timestamps went back from %.3f s to %.3f s", before, after)
 	}

@@ -112,5 +112,5 @@ func TestFullDisk(t *testing.T) {
 	if log := srv.Log(); !strings.Contains(log, "no space left on device") {
 		t.Error("the log does not say that the disk is full")
 	}
-	t.Logf("%+v", s.Gaps)
+	note(t, "%+v", s.Gaps)
 }

@@ -71,14 +71,14 @@ func TestCallDoctor(t *testing.T) {
 		t.Fatal(err)
 	}
 	dialog := tshark(t, file, "-q", "-z", "sip,stat")
-	t.Logf("tshark -z sip,stat:\n%s", dialog)
+	note(t, "tshark -z sip,stat:\n%s", dialog)
 	for _, want := range []string{`INVITE\s+:\s+\d`, `BYE\s+:\s+\d`, `SIP 200 OK\s+:\s+\d`} {
 		if !regexp.MustCompile(want).MatchString(dialog) {
 			t.Errorf("tshark does not see %q", want)
 		}
 	}
 	streams := tshark(t, file, "-q", "-z", "rtp,streams")
-	t.Logf("tshark -z rtp,streams:\n%s", streams)
+	note(t, "tshark -z rtp,streams:\n%s", streams)
 	for _, codec := range []string{"g711A", "H264"} {
 		line := regexp.MustCompile(`(?m)^.*` + codec + `.*$`).FindString(streams)
 		if line == "" || !strings.Contains(line, " 0 (0.0%)") {

@@ -66,6 +66,9 @@ func site(t *testing.T) string {
 	return s.URL
 }
 
+// note logs what is no judgement: under its own line, by which tools/gotest leaves it out of what failed.
+func note(t *testing.T, format string, args ...any) { t.Logf(format, args...) }
+
 // measure measures a file or URL.
 func measure(t *testing.T, input string, o media.Options) *media.Report {
 	t.Helper()
@@ -73,7 +76,7 @@ func measure(t *testing.T, input string, o media.Options) *media.Report {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%s: %v", filepath.Base(input), r)
+	note(t, "%s: %v", filepath.Base(input), r)
 	return r
 }
 

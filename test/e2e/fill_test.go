@@ -113,7 +113,7 @@ func TestPicturesComeLateAndStop(t *testing.T) {
 	if v := page.View(t).Media[0]; v.Numbered < 150 || v.CurrentTime < 15 || v.Size != "640x360" {
 		t.Errorf("hls.js: %+v", v)
 	} else {
-		t.Logf("hls.js: %+v", v)
+		note(t, "hls.js: %+v", v)
 	}
 	if black < 2 || after < before+2 {
 		t.Errorf("HLS had %d segments of black, then went from %d to %d while pictures were missing for 6 s", black, before, after)
@@ -123,7 +123,7 @@ func TestPicturesComeLateAndStop(t *testing.T) {
 	if r := <-played; r == nil || r.DecodeErrors > 0 || r.Audio.Holes+r.Audio.Jumps+r.Audio.Gaps > 0 || r.Video.NotForward > 0 || r.Video.MaxGapMillis > 2800 {
 		t.Errorf("HLS player: %v", r)
 	} else {
-		t.Logf("HLS player: %v", r)
+		note(t, "HLS player: %v", r)
 	}
 	peers.Eventually(t, "the end of the push", 10*time.Second, func() bool { return !rtmp.Publishing(t, "rtmp_"+stream) })
 	r := measure(t, one(t, "recordings of the RTMP server", rtmp.Recordings(t, "rtmp_"+stream)), media.Options{})

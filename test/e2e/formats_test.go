@@ -141,7 +141,7 @@ func checkPlays(t *testing.T, file string) {
 	}
 	got := peers.Eval[state](t, page, `({error: v.error ? v.error.message : "", width: v.videoWidth,
 		frames: v.getVideoPlaybackQuality().totalVideoFrames, sound: v.webkitAudioDecodedByteCount, length: v.duration})`)
-	t.Logf("Chromium: %+v", got)
+	note(t, "Chromium: %+v", got)
 	if got.Error != "" || got.Width != 640 || got.Frames < 60 || got.Sound < 1000 {
 		t.Errorf("Chromium played %+v", got)
 	}

@@ -53,7 +53,7 @@ func TestHoldWhileRecording(t *testing.T) {
 		return len(files) > 0
 	})
 	r := measure(t, one(t, "recordings", files), media.Options{})
-	t.Logf("%+v %+v %+v", r.Video, r.Audio, r.Sync)
+	note(t, "%+v %+v %+v", r.Video, r.Audio, r.Sync)
 	if r.DecodeErrors > 0 || r.Video == nil || r.Audio == nil || r.Video.NotForward > 0 || r.Video.Frames < 3*75 {
 		t.Errorf("recording: %+v", r)
 	}

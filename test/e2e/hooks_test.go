@@ -136,7 +136,7 @@ func TestCallApp(t *testing.T) {
 	back.stop()
 	begin := time.Now()
 	call("later")
-	t.Logf("a call with the back end away took %v", time.Since(begin))
+	note(t, "a call with the back end away took %v", time.Since(begin))
 	peers.Eventually(t, "the end of the call to be queued", timeoutShort, func() bool { return srv.FindCall(t, "later") == nil })
 	srv.Kill9()
 	back.start(t)

@@ -58,7 +58,7 @@ func recordedCall(t *testing.T, srv *peers.Lineout, phone *peers.Softphone, stre
 	checkTracks(t, measure(t, srv.HLSURL(stream), media.Options{Live: 10 * time.Second}), picture)
 	if picture {
 		played := player.Save(t, filepath.Join(t.TempDir(), "whep.mkv"))
-		t.Logf("WHEP: %+v", *played)
+		note(t, "WHEP: %+v", *played)
 	}
 	phone.Hangup(t)
 	phone.WaitEvent(t, "CALL_CLOSED")

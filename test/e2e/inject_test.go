@@ -72,7 +72,7 @@ func TestInject(t *testing.T) {
 	time.Sleep(9 * time.Second)
 	for _, e := range ears {
 		if e.codec == peers.PCMA {
-			t.Logf("the phone's own figures: %s", e.phone.Command(t, "callstat", ""))
+			note(t, "the phone's own figures: %s", e.phone.Command(t, "callstat", ""))
 		}
 		inject("stream/terminate", e.codec, "x=")
 	}
@@ -121,7 +121,7 @@ func TestInject(t *testing.T) {
 			t.Fatal("no offset of sound and picture could be measured")
 		}
 		off := is.Sync.MedianMillis - was.Sync.MedianMillis
-		t.Logf("injection moved sound against picture by %.1f ms", off)
+		note(t, "injection moved sound against picture by %.1f ms", off)
 		if math.Abs(off) > maxOffset {
 			t.Errorf("injection moved sound against picture by %v ms, want at most %v", off, maxOffset)
 		}

@@ -54,7 +54,7 @@ func (m *matrixTable) judge(t *testing.T, c matrixCall) {
 	if got == nil {
 		t.Fatal("there was no call")
 	}
-	t.Logf("sent: sound %+v, picture %+v", got.audio, got.video)
+	note(t, "sent: sound %+v, picture %+v", got.audio, got.video)
 	for _, o := range outputs {
 		row := got.row(t, got.files[o])
 		m.mu.Lock()
@@ -118,7 +118,7 @@ func (m *matrixTable) print(t *testing.T, calls []matrixCall) {
 				c.name(), o, r.codecs, r.audioMS, r.videoMS, r.frames, r.sent, r.pilot, r.snr, r.treble, r.offset, r.lo, r.hi, r.errors)
 		}
 	}
-	t.Logf("\n%s", &b)
+	note(t, "\n%s", &b)
 	if err := os.WriteFile(filepath.Join(peers.Artefacts(t), "matrix.txt"), []byte(b.String()), 0o644); err != nil {
 		t.Error(err)
 	}

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"math"
 	"path/filepath"
 	"strings"
@@ -76,15 +77,22 @@ func runMatrix(t *testing.T, calls []matrixCall) {
 	srv := peers.StartLineout(t, map[string]string{
 		"hls_auto_start":    "true",
 		"sip_record_stream": "true", "stream_record_policy_template": "{streamName}",
+		// This is about what comes out, not how soon: on a busy machine converted pictures may come late.
+		"rtmp_push_queue": "20s", "hls_queue": "20s",
 	})
 	rtmp := peers.StartRTMPServer(t)
 	dir := t.TempDir()
 	var table matrixTable
-	slots := make(chan struct{}, 4) // calls at a time: all of them encode, some twice
+	slots := make(chan struct{}, 4)     // calls at a time: all of them encode
+	converted := make(chan struct{}, 2) // those of them whose pictures the server encodes once more
 	t.Run("calls", func(t *testing.T) {
 		for _, c := range calls {
 			t.Run(c.name(), func(t *testing.T) {
 				t.Parallel()
+				if c.converted() {
+					converted <- struct{}{}
+					defer func() { <-converted }()
+				}
 				slots <- struct{}{}
 				defer func() { <-slots }()
 				table.add(c, c.run(t, srv, rtmp, dir))
@@ -100,6 +108,33 @@ func runMatrix(t *testing.T, calls []matrixCall) {
 		}
 	})
 	table.print(t, calls)
+}
+
+// converted says that the server encodes the pictures anew for some outputs.
+func (c matrixCall) converted() bool { return strings.HasPrefix(c.video, peers.VP8) }
+
+// waitConverted waits until so many pictures of a stream have been converted.
+func waitConverted(t *testing.T, srv *peers.Lineout, stream string, pictures int) {
+	t.Helper()
+	var g struct {
+		Converters []struct {
+			Name            string
+			Frames, Dropped int
+		}
+	}
+	defer func() { note(t, "converted: %+v", g.Converters) }()
+	peers.Eventually(t, "the conversion of the pictures", 60*time.Second, func() bool {
+		_, text := srv.Get(t, "/debug/graph/"+stream)
+		if err := json.Unmarshal([]byte(text), &g); err != nil {
+			t.Fatalf("graph of %s: %v: %s", stream, err, text)
+		}
+		for _, n := range g.Converters {
+			if n.Name == "VP8→H264" {
+				return n.Frames+n.Dropped >= pictures
+			}
+		}
+		return false
+	})
 }
 
 // taken is what one call gave: what was sent, and a file of each output.
@@ -118,6 +153,9 @@ func (c matrixCall) run(t *testing.T, srv *peers.Lineout, rtmp *peers.RTMPServer
 	player := peers.StartPlayer(t, srv.URL("/whep/"+id))
 	send(out)
 	out.received(t, srv, id)
+	if c.converted() {
+		waitConverted(t, srv, id, out.video.Frames)
+	}
 	srv.Must(t, "/rest-api/call/terminate", map[string]string{"callId": id}, nil)
 	srv.WaitGone(t, id)
 
@@ -155,6 +193,7 @@ func (c matrixCall) dial(t *testing.T, srv *peers.Lineout, id string) (send func
 	tap := peers.StartTap(t, e, to.Track("audio").Port(), to.Track("video").Port())
 	return func(out *taken) {
 		e.Start(t, tap.AudioPort, tap.VideoPort)
+		e.Yield() // the tap makes up for it, nothing makes up for a server without time
 		tap.Wait(t, e)
 		out.audio, out.video, out.exact = tap.Audio(), tap.Video(), true
 	}
@@ -165,14 +204,14 @@ func (c matrixCall) dial(t *testing.T, srv *peers.Lineout, id string) (send func
 func (out *taken) received(t *testing.T, srv *peers.Lineout, id string) {
 	t.Helper()
 	var s *peers.CallStats
-	peers.Eventually(t, "the end of what is sent", 15*time.Second, func() bool {
+	peers.Eventually(t, "the end of what is sent", 30*time.Second, func() bool {
 		s = srv.CallStats(t, id)
 		if out.exact {
 			return s.Track("audio").Packets >= out.audio.Packets
 		}
 		return s.Track("audio").Packets >= media.WideSeconds*50
 	})
-	t.Logf("received: %+v", s)
+	note(t, "received: %+v", s)
 	for _, tr := range s.Tracks {
 		if tr.Lost+tr.Rejected+tr.Gaps+tr.Damaged+tr.Dropped+s.QueueDropped > 0 {
 			t.Errorf("not all arrived: %+v", tr)

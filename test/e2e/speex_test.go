@@ -29,7 +29,7 @@ func TestSpeexCall(t *testing.T) {
 				enc.Start(t, s.Track("audio").Port(), s.Track("video").Port())
 				enc.Wait(t, time.Minute)
 				s = srv.CallStats(t, name)
-				t.Logf("%+v", *s.Track("audio"))
+				note(t, "%+v", *s.Track("audio"))
 				if got := s.Track("audio").Codec; got != codec {
 					t.Errorf("the call's codec is %s", got)
 				}

@@ -100,6 +100,9 @@ func (p *Process) end(sig syscall.Signal, patience time.Duration) {
 	}
 }
 
+// Yield lets all others of normal priority go first when the machine is busy.
+func (p *Process) Yield() { _ = syscall.Setpriority(syscall.PRIO_PGRP, p.PID(), 10) }
+
 // Signal sends a signal to the process group.
 func (p *Process) Signal(sig syscall.Signal) {
 	syscall.Kill(-p.PID(), sig) // ESRCH: it has just ended

@@ -14,10 +14,13 @@ import (
 )
 
 // Tap is a relay between an [Encoder] (Relayed) and who receives it. It notes what
-// was sent and changes nothing, but for payloads that no encoder sends by itself.
+// was sent and changes nothing, but for payloads that no encoder sends by itself,
+// and that packets leave it when their timestamps say so: what a busy machine
+// does to the encoder is no part of what is sent.
 type Tap struct {
 	AudioPort, VideoPort int // send here; RTCP one above
 	audio, video         sent
+	pace                 pacer
 }
 
 // Sent is what passed a [Tap] of one track.
@@ -56,22 +59,26 @@ func StartTap(t testing.TB, e *Encoder, audioTo, videoTo int) *Tap {
 	}{{e.cfg.Audio, &tap.audio, p, e.AudioPort, audioTo}, {e.cfg.Video, &tap.video, p + 2, e.VideoPort, videoTo}} {
 		if r.tr != nil {
 			r.s.clock = r.tr.clock()
-			relay(t, r.in, r.from, r.to, r.s.rtp, recoder(t, r.tr))
-			relay(t, r.in+1, r.from+1, r.to+1, r.s.rtcp, same)
+			tr := tap.pace.track(r.s.clock)
+			tap.relay(t, tr, r.in, r.from, r.to, r.s.rtp, recoder(t, r.tr))
+			tap.relay(t, tr, r.in+1, r.from+1, r.to+1, r.s.rtcp, nil)
 		}
 	}
 	return tap
 }
 
-// Wait waits until the encoder has sent all: it has ended, or has been silent for
-// two seconds. (gst-launch sometimes sends everything and then misses that its
-// RTCP has ended too.)
+// Wait waits until the encoder has sent all and it was passed on: it has ended, or
+// has been silent for two seconds. (gst-launch sometimes sends everything and then
+// misses that its RTCP has ended too.)
 func (p *Tap) Wait(t testing.TB, e *Encoder) {
 	t.Helper()
 	last, since := 0, time.Now()
 	Eventually(t, "the end of what the encoder sends", startTimeout, func() bool {
 		if n := p.Audio().Packets + p.Video().Packets; n == 0 || n != last {
 			last, since = n, time.Now()
+		}
+		if p.pace.waiting() > 0 {
+			return false
 		}
 		select {
 		case <-e.Done():
@@ -86,14 +93,16 @@ func (p *Tap) Wait(t testing.TB, e *Encoder) {
 	e.Stop()
 }
 
-// relay passes on what comes to a port, as change makes it, after note has seen it.
-func relay(t testing.TB, in, from, to int, note func([]byte), change func([]byte) []byte) {
+// relay passes on what comes to a port when it is due, as change makes it, after
+// note has seen it; change is nil for RTCP.
+func (p *Tap) relay(t testing.TB, tr *pacedTrack, in, from, to int, note func([]byte), change func([]byte) []byte) {
 	t.Helper()
 	local := func(port int) *net.UDPAddr { return &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port} }
 	rx, err := net.ListenUDP("udp", local(in))
 	if err != nil {
 		t.Fatal(err)
 	}
+	_ = rx.SetReadBuffer(1 << 20)
 	tx, err := net.DialUDP("udp", local(from), local(to))
 	if err != nil {
 		rx.Close()
@@ -102,17 +111,15 @@ func relay(t testing.TB, in, from, to int, note func([]byte), change func([]byte
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		buf := make([]byte, 4096)
-		for {
-			n, err := rx.Read(buf)
-			if err != nil {
-				return
+		p.pace.pass(rx, tr, change == nil, func(b []byte) {
+			note(b)
+			if change != nil {
+				b = change(b)
 			}
-			note(buf[:n])
-			tx.Write(change(buf[:n])) // who has gone does not matter here
-		}
+			tx.Write(b) // who has gone does not matter here
+		})
 	}()
-	t.Cleanup(func() { rx.Close(); tx.Close(); <-done })
+	t.Cleanup(func() { rx.Close(); <-done; tx.Close() })
 }
 
 func (s *sent) rtp(b []byte) {
