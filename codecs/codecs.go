@@ -105,6 +105,17 @@ type Flusher interface {
 	Flush(emit func(*media.Frame)) error
 }
 
+// Late is implemented by conversions whose frames become ready by themselves,
+// after the Convert that began them has returned. Who converts collects them as
+// soon as Ready says so, else the last ones before a pause come with what follows it.
+type Late interface {
+	// Ready has a token when there may be something to collect. It is another
+	// channel after any call of Convert or Collect, nil when nothing is under way.
+	Ready() <-chan struct{}
+	// Collect emits what is ready; from the goroutine that calls Convert.
+	Collect(emit func(*media.Frame))
+}
+
 // Converter is an edge in the codec graph.
 type Converter struct {
 	From, To media.Codec

@@ -76,6 +76,7 @@ func (n *node) run() {
 			n.log.Warn("conversion did not close cleanly", "err", err)
 		}
 	}()
+	late, _ := n.conv.(codecs.Late)
 	for {
 		f, _, ok, done, _ := n.queue.pop(time.Time{})
 		if done {
@@ -83,8 +84,14 @@ func (n *node) run() {
 			return
 		}
 		if !ok {
+			var ready <-chan struct{}
+			if late != nil {
+				ready = late.Ready()
+			}
 			select {
 			case <-n.queue.notify:
+			case <-ready:
+				late.Collect(n.emit)
 			case <-n.ctx.Done():
 				return
 			}

@@ -298,11 +298,11 @@ func TestSinkWaitsForConversion(t *testing.T) {
 					}}})
 				b := start(t, table, true)
 				p := &probe{acc: Accepts{Audio: anyCodec.Audio, Video: []media.Codec{"W"}, NeedParams: true, TrackWait: 3 * time.Second, Interleave: 200 * time.Millisecond}}
-				a, _ := b.s.Attach("p", p, Policy{MaxDelay: 2 * time.Second})
+				a, _ := b.s.Attach("p", p, Policy{MaxDelay: 5 * time.Second})
 				b.a.SetParams(&media.Params{SampleRate: 8000})
 				b.v.SetParams(&media.Params{Width: 640, Height: 360})
 				synctest.Wait()
-				for ms := 0; ms < 5200; ms += 20 {
+				for ms := 0; ms < 8200; ms += 20 {
 					b.s.Write(frame(b.a, ms, true))
 					if ms%40 == 0 {
 						b.s.Write(frame(b.v, ms, true))

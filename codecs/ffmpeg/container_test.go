@@ -83,7 +83,7 @@ func TestTimes(t *testing.T) {
 			require.LessOrEqual(t, (at - time.Duration(u.pts)*time.Millisecond).Abs(), 60*time.Millisecond)
 			if rapid.Bool().Draw(t, "back") {
 				c.child.out = append(c.child.out, picture{ms: u.pts, data: f.Data})
-				c.collect(emit)
+				c.Collect(emit)
 			}
 		}
 	})

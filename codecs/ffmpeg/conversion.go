@@ -32,7 +32,7 @@ const (
 	maxPixels = 4096 * 2304
 )
 
-// conversion implements codecs.Conversion and codecs.Flusher. All methods are
+// conversion implements codecs.Conversion, codecs.Late and codecs.Flusher. All methods are
 // called from one goroutine.
 type conversion struct {
 	kind kind
@@ -86,7 +86,7 @@ func (c *conversion) Convert(f *media.Frame, emit func(*media.Frame)) error {
 	if len(f.Data) == 0 {
 		return nil
 	}
-	c.collect(emit)
+	c.Collect(emit)
 	c.gap = c.gap || f.Gap
 	if !c.prepare(f, emit) {
 		c.gap = true
@@ -169,7 +169,7 @@ func (c *conversion) await(emit func(*media.Frame)) {
 	case full:
 		limit = c.patience
 	case len(c.way) != 1:
-		c.collect(emit)
+		c.Collect(emit)
 		return
 	}
 	t := time.NewTimer(limit)
@@ -177,7 +177,7 @@ func (c *conversion) await(emit func(*media.Frame)) {
 	for {
 		select {
 		case <-c.child.ready:
-			c.collect(emit)
+			c.Collect(emit)
 			if len(c.way) == 0 || full && !c.full() {
 				return
 			}
@@ -192,8 +192,17 @@ func (c *conversion) await(emit func(*media.Frame)) {
 	}
 }
 
-// collect emits what has come back under the very times it went in with.
-func (c *conversion) collect(emit func(*media.Frame)) {
+// Ready implements codecs.Late.
+func (c *conversion) Ready() <-chan struct{} {
+	if c.child == nil || len(c.way) == 0 {
+		return nil
+	}
+	return c.child.ready
+}
+
+// Collect implements codecs.Late: it emits what has come back under the very
+// times it went in with.
+func (c *conversion) Collect(emit func(*media.Frame)) {
 	if c.child == nil {
 		return
 	}
@@ -235,7 +244,7 @@ func (c *conversion) pass(f *media.Frame, p picture, emit func(*media.Frame)) {
 // lost gives a child up, after a last look at what it left.
 func (c *conversion) lost(err error, emit func(*media.Frame)) {
 	c.child.stop()
-	c.collect(emit)
+	c.Collect(emit)
 	c.child = nil
 	if err == nil {
 		err = fmt.Errorf("it ended by itself")
@@ -268,7 +277,7 @@ func (c *conversion) drain(emit func(*media.Frame)) {
 		c.log.Warn("conversion of video did not finish in time, its last pictures are lost", "timeout", flushTime)
 	}
 	c.child.stop()
-	c.collect(emit)
+	c.Collect(emit)
 	c.child = nil
 }
 

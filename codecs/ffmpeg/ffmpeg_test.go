@@ -183,6 +183,33 @@ func TestAnew(t *testing.T) {
 	require.NotEqual(t, out[10].Data, again[10].Data)
 }
 
+// The last pictures before a pause come by themselves, not with what follows it.
+func TestLastPicturesCome(t *testing.T) {
+	in := frames(clip(t, "320x180", 10), 0)
+	c := begin(t, converter(t, h264.Name), nil)
+	defer c.Close()
+	var out []*media.Frame
+	emit := func(f *media.Frame) { out = append(out, f) }
+	for _, f := range in {
+		if err := c.Convert(f, emit); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit := time.After(30 * time.Second)
+	for len(out) < len(in) {
+		select {
+		case <-c.Ready():
+			c.Collect(emit)
+		case <-limit:
+			t.Fatalf("%d pictures of %d came", len(out), len(in))
+		}
+	}
+	if c.Ready() != nil {
+		t.Error("nothing is under way, but something is said to become ready")
+	}
+	sameTimes(t, in, out)
+}
+
 func TestSizeChange(t *testing.T) {
 	var asked int
 	in := frames(append(clip(t, "320x240", 70), clip(t, "175x143", 70)...), 0)

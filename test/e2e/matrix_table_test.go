@@ -34,7 +34,7 @@ type matrixRow struct {
 	pilot            float64 // Hz
 	snr, treble      float64 // dB, dBFS
 	offset, lo, hi   float64 // of sound against picture beyond the sender's own, ms
-	errors           int
+	errors, dropped  int
 }
 
 func (m *matrixTable) add(c matrixCall, got *taken) {
@@ -57,6 +57,7 @@ func (m *matrixTable) judge(t *testing.T, c matrixCall) {
 	note(t, "sent: sound %+v, picture %+v", got.audio, got.video)
 	for _, o := range outputs {
 		row := got.row(t, got.files[o])
+		row.dropped = got.dropped[o]
 		m.mu.Lock()
 		m.rows[c.name()+o] = row
 		m.mu.Unlock()
@@ -64,7 +65,7 @@ func (m *matrixTable) judge(t *testing.T, c matrixCall) {
 			t.Errorf("%s: %s", o, fault)
 		}
 	}
-	if p := got.played; p.Lost > 0 || p.Holes > 0 {
+	if p := got.played; p.Lost > 0 || p.Holes > 0 && got.dropped["WebRTC"] == 0 {
 		t.Errorf("WebRTC: %d packets lost, %d holes in the sound", p.Lost, p.Holes)
 	}
 }
@@ -106,16 +107,16 @@ func (got *taken) row(t *testing.T, file string) *matrixRow {
 func (m *matrixTable) print(t *testing.T, calls []matrixCall) {
 	t.Helper()
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-28s %-7s %-16s %8s %8s %9s %7s %6s %7s %7s %13s %s\n",
-		"call", "output", "codecs", "sound±", "picture±", "frames", "pilot", "SNR", "6 kHz", "offset", "from…to", "errors")
+	fmt.Fprintf(&b, "%-28s %-7s %-16s %8s %8s %9s %7s %6s %7s %7s %13s %s %s\n",
+		"call", "output", "codecs", "sound±", "picture±", "frames", "pilot", "SNR", "6 kHz", "offset", "from…to", "errors", "dropped")
 	for _, c := range calls {
 		for _, o := range outputs {
 			r := m.rows[c.name()+o]
 			if r == nil {
 				continue
 			}
-			fmt.Fprintf(&b, "%-28s %-7s %-16s %5.0f ms %5.0f ms %4d/%-4d %7.2f %6.1f %7.1f %7.1f %6.1f…%-6.1f %d\n",
-				c.name(), o, r.codecs, r.audioMS, r.videoMS, r.frames, r.sent, r.pilot, r.snr, r.treble, r.offset, r.lo, r.hi, r.errors)
+			fmt.Fprintf(&b, "%-28s %-7s %-16s %5.0f ms %5.0f ms %4d/%-4d %7.2f %6.1f %7.1f %7.1f %6.1f…%-6.1f %6d %7d\n",
+				c.name(), o, r.codecs, r.audioMS, r.videoMS, r.frames, r.sent, r.pilot, r.snr, r.treble, r.offset, r.lo, r.hi, r.errors, r.dropped)
 		}
 	}
 	note(t, "\n%s", &b)
@@ -184,12 +185,13 @@ func (c matrixCall) faults(output string, r *matrixRow, got *taken) (out []strin
 	fault(r.snr < snr, "%v dB of signal to noise, want %v", r.snr, snr)
 	fault(math.Abs(r.offset) > maxOffset, "sound is off the picture by %.1f ms, want at most %d", r.offset, maxOffset)
 	if !got.exact { // the phone talks while outputs join, and when they end
-		fault(output != "WebRTC" && (r.audioMS < -maxError || r.frames < r.sent), "%d frames of %d, sound longer by %.0f ms", r.frames, r.sent, r.audioMS)
+		fault(output != "WebRTC" && (r.audioMS < -maxError || r.frames < r.sent) && r.dropped == 0, "%d frames of %d, sound longer by %.0f ms", r.frames, r.sent, r.audioMS)
 		return out
 	}
-	fault(r.frames != r.sent, "%d frames of %d", r.frames, r.sent)
-	fault(math.Abs(r.audioMS) > maxError, "sound is longer by %.0f ms", r.audioMS)
-	fault(math.Abs(r.videoMS) > maxError, "picture is longer by %.0f ms", r.videoMS)
+	// What the server had no time for it says; then it is no part of this what is missing, but what is there.
+	fault(r.frames > r.sent || r.frames != r.sent && r.dropped == 0, "%d frames of %d", r.frames, r.sent)
+	fault(math.Abs(r.audioMS) > maxError && r.dropped == 0, "sound is longer by %.0f ms", r.audioMS)
+	fault(math.Abs(r.videoMS) > maxError && r.dropped == 0, "picture is longer by %.0f ms", r.videoMS)
 	fault(sound.treble < 0 && r.treble < sound.treble, "the tone of 6 kHz is at %v dBFS, sent with -26", r.treble)
 	fault(sound.treble == 0 && r.treble > -50, "a tone of 6 kHz out of a telephone's band at %v dBFS", r.treble)
 	return out
