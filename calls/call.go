@@ -246,10 +246,7 @@ func (c *call) hangup(cause leg.Cause) {
 // handle takes one event of a call whose party on this side is the server.
 func (c *call) handle(e leg.Event) {
 	if e.Type == leg.DTMFReceived {
-		c.log.Debug("digit received", "by", e.Text) // not which: it may be of somebody's PIN
-		if c.m.d.Digit != nil {
-			c.m.d.Digit(c.req.CallID, e.Digit, e.Text)
-		}
+		c.dialled(e)
 		return
 	}
 	switch e.Type {
@@ -257,7 +254,7 @@ func (c *call) handle(e leg.Event) {
 		c.transferred(e)
 		return
 	case leg.MessageReceived:
-		c.log.Info("message received", "bytes", len(e.Text)) // its words are nobody else's business
+		c.wrote(e)
 		return
 	case leg.MediaChanged:
 		if c.tap != nil {

@@ -565,22 +565,36 @@ func TestDTMFRules(t *testing.T) {
 	})
 }
 
-// TestDigitsReceived: who listens is told of each digit and how it came.
+// TestDigitsReceived: who listens is told of each digit and how it came; the
+// stream remembers which only if that may be written down.
 func TestDigitsReceived(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var got []string
-		r := newRig(t, func(d *Deps) { d.Digit = func(id, digit, by string) { got = append(got, id+" "+digit+" "+by) } })
-		defer r.stop()
-		r.m.Startup(t.Context(), request("c"))
-		p := r.phones.leg("c")
-		p.events <- leg.Event{Type: leg.Answered, Code: 200, Media: audioOnly()}
-		p.events <- leg.Event{Type: leg.DTMFReceived, Digit: "5", Text: "RTP"}
-		p.events <- leg.Event{Type: leg.DTMFReceived, Digit: "#", Text: "INFO"}
-		synctest.Wait()
-		if want := []string{"c 5 RTP", "c # INFO"}; !slices.Equal(got, want) {
-			t.Errorf("told of %q, want %q", got, want)
-		}
-	})
+	for _, shown := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			var got []string
+			r := newRig(t, func(d *Deps) {
+				d.DigitsShown = shown
+				d.Digit = func(i Info, digit string, by leg.DTMF) { got = append(got, i.CallID+" "+digit+" "+string(by)) }
+			})
+			defer r.stop()
+			r.m.Startup(t.Context(), request("c"))
+			p := r.phones.leg("c")
+			p.events <- leg.Event{Type: leg.Answered, Code: 200, Media: audioOnly()}
+			p.events <- leg.Event{Type: leg.DTMFReceived, Digit: "5", How: leg.RFC4733}
+			p.events <- leg.Event{Type: leg.DTMFReceived, Digit: "#", How: leg.INFO}
+			synctest.Wait()
+			if want := []string{"c 5 RFC2833", "c # INFO"}; !slices.Equal(got, want) {
+				t.Errorf("told of %q, want %q", got, want)
+			}
+			want := []pipeline.Digit{{At: time.Now(), By: "RFC2833"}, {At: time.Now(), By: "INFO"}}
+			if shown {
+				want[0].Key, want[1].Key = "5", "#"
+			}
+			c, _ := r.m.get("c")
+			if list, all := c.stream.Digits(); !slices.Equal(list, want) || all != 2 {
+				t.Errorf("the stream has %+v, %d in all", list, all)
+			}
+		})
+	}
 }
 
 func TestAnswerWithoutKnownCodecEndsTheCall(t *testing.T) {

@@ -33,9 +33,14 @@ type Deps struct {
 	// Observe is told of every change of a call, in order per call. It must not
 	// block. Nil: nobody listens.
 	Observe func(Info)
-	// Digit is told of each digit the other party dials and of the way it came,
-	// in order per call. It must not block. Nil: nobody listens.
-	Digit func(callID, digit, by string)
+	// Digit is told of each digit the other party of a call dials and of the way
+	// it came, in order per call. It must not block. Nil: nobody listens.
+	Digit func(i Info, digit string, by leg.DTMF)
+	// DigitsShown says that digits may be written down; else only that there was one.
+	DigitsShown bool
+	// Message is told of texts to us, in order per call, and says whether
+	// anybody takes them. It must not block. Nil: nobody does.
+	Message func(Message) bool
 	// StartRecord records a stream; it does nothing if that is recorded already. Nil:
 	// this build records nothing.
 	StartRecord func(s *pipeline.Stream) error

@@ -33,8 +33,12 @@ func (c *call) pass(s *side, e leg.Event) {
 	case leg.DTMFReceived:
 		c.digit(s, to, e)
 	case leg.MessageReceived:
-		c.log.Info("message received", "side", s.name, "bytes", len(e.Text)) // its words are nobody else's business
-		if to == nil {
+		if s == c.far {
+			c.wrote(e)
+		} else {
+			c.log.Info("message received", "side", s.name, "bytes", len(e.Text)) // its words are nobody else's business
+		}
+		if to == nil || e.ContentType == "message/cpim" { // its headers name others than who is joined
 			return
 		}
 		if m, ok := to.leg.(leg.Messenger); ok {
@@ -66,16 +70,13 @@ func (c *call) keyframeWanted(s *side) {
 
 // digit passes a digit on in the way it came, unless the bridge does.
 func (c *call) digit(s, to *side, e leg.Event) {
-	c.log.Debug("digit received", "side", s.name, "by", e.Text) // not which: it may be of somebody's PIN
-	if s == c.far && c.m.d.Digit != nil {
-		c.m.d.Digit(c.req.CallID, e.Digit, e.Text)
+	if s == c.far {
+		c.dialled(e)
 	}
 	if to == nil || !to.phase.talks() {
 		return
 	}
-	how := leg.INFO
-	if e.Text == "RTP" {
-		how = leg.RFC4733
+	if e.How == leg.RFC4733 {
 		if j := c.user.joint.Load(); j != nil {
 			toFar, toNear := j.bridge.PassesEvents()
 			if s == c.near && toFar || s == c.far && toNear {
@@ -83,7 +84,7 @@ func (c *call) digit(s, to *side, e leg.Event) {
 			}
 		}
 	}
-	to.ask("a digit", func(ctx context.Context) error { return to.leg.SendDTMF(ctx, e.Digit, how) })
+	to.ask("a digit", func(ctx context.Context) error { return to.leg.SendDTMF(ctx, e.Digit, e.How) })
 }
 
 // holds lets the other side know of a hold and of its end. Only what a side

@@ -2,6 +2,7 @@ package calls
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -84,4 +85,32 @@ func TestSendText(t *testing.T) {
 	if err := m.SendText(t.Context(), Request{Callee: "10007"}, "", "hi"); code(err) != fault.Internal {
 		t.Errorf("by a dialer without messages: %v", err)
 	}
+}
+
+// TestMessagesReceived: texts within and outside of calls go to who takes them;
+// one outside that nobody takes is refused.
+func TestMessagesReceived(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got []Message
+		takes := true
+		r := newRig(t, func(d *Deps) {
+			d.Message = func(m Message) bool { got = append(got, m); return takes }
+		})
+		defer r.stop()
+		r.m.Startup(t.Context(), request("c"))
+		p := r.phones.leg("c")
+		p.events <- leg.Event{Type: leg.Answered, Code: 200, Media: audioOnly()}
+		p.events <- leg.Event{Type: leg.MessageReceived, Text: "hi", ContentType: "text/plain"}
+		synctest.Wait()
+		if len(got) != 1 || got[0].Call == nil || got[0].Call.CallID != "c" || got[0].Body != "hi" || got[0].From != got[0].Call.Callee || got[0].To != got[0].Call.Caller {
+			t.Fatalf("told %+v", got)
+		}
+		if r := r.m.ReceiveText(leg.Text{From: "a", Body: "x"}); r != nil || got[1].Call != nil || got[1].Body != "x" {
+			t.Errorf("refused %v, told %+v", r, got)
+		}
+		takes = false
+		if r := r.m.ReceiveText(leg.Text{}); r == nil || r.Code != 480 || !strings.Contains(r.Why, "call_app_urls") {
+			t.Errorf("nobody takes it: %v", r)
+		}
+	})
 }

@@ -322,12 +322,14 @@ func talking(t *testing.T, change func(*Deps)) (*rig, *caller, *puppet, *history
 func TestDigitsAndMessagesPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var digits []string
-		r, near, far, _ := talking(t, func(d *Deps) { d.Digit = func(_, digit, by string) { digits = append(digits, digit+by) } })
+		r, near, far, _ := talking(t, func(d *Deps) {
+			d.Digit = func(_ Info, digit string, by leg.DTMF) { digits = append(digits, digit+string(by)) }
+		})
 		defer r.stop()
-		near.events <- leg.Event{Type: leg.DTMFReceived, Digit: "1", Text: "RTP"}
-		near.events <- leg.Event{Type: leg.DTMFReceived, Digit: "2", Text: "INFO"}
+		near.events <- leg.Event{Type: leg.DTMFReceived, Digit: "1", How: leg.RFC4733}
+		near.events <- leg.Event{Type: leg.DTMFReceived, Digit: "2", How: leg.INFO}
 		near.events <- leg.Event{Type: leg.MessageReceived, Text: "hi"}
-		far.events <- leg.Event{Type: leg.DTMFReceived, Digit: "3", Text: "RTP"}
+		far.events <- leg.Event{Type: leg.DTMFReceived, Digit: "3", How: leg.RFC4733}
 		far.events <- leg.Event{Type: leg.MessageReceived, Text: "ho"}
 		synctest.Wait()
 		if got := strings.Join(far.dtmf, " "); got != "1/RFC2833 2/INFO message hi" {
@@ -336,7 +338,7 @@ func TestDigitsAndMessagesPass(t *testing.T) {
 		if got := strings.Join(near.dtmf, " "); got != "3/RFC2833 message ho" {
 			t.Errorf("near got %q", got)
 		}
-		if strings.Join(digits, " ") != "3RTP" {
+		if strings.Join(digits, " ") != "3RFC2833" {
 			t.Errorf("digits %v", digits)
 		}
 	})
@@ -394,7 +396,7 @@ func TestOtherPartyIsReplaced(t *testing.T) {
 			if got := strings.Join(far.asks, " "); got != "refer 100 refer 180 refer 200" || far.hangups() != 1 || near.hangups() != 0 || h.last.Status != Established {
 				t.Errorf("told %q, hangups %d %d, %s", got, far.hangups(), near.hangups(), h)
 			}
-			third.events <- leg.Event{Type: leg.DTMFReceived, Digit: "7", Text: "INFO"}
+			third.events <- leg.Event{Type: leg.DTMFReceived, Digit: "7", How: leg.INFO}
 			synctest.Wait()
 			if got := strings.Join(near.dtmf, " "); got != "7/INFO" {
 				t.Errorf("the new party's digit came as %q", got)

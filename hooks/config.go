@@ -11,6 +11,7 @@ import (
 // Server (hooks reference, section 2).
 type Config struct {
 	URLs     []string      `setting:"call_app_urls" secret:"true" doc:"Where each change of a call's status is told, as addresses such as http://127.0.0.1:9000/CallApp; empty means nowhere. User and password may stand in an address."`
+	Methods  []string      `setting:"call_app_methods" default:"CallStatusEvent,OnMessageEvent,OnDTMFEvent" choices:"CallStatusEvent,OnMessageEvent,OnDTMFEvent" doc:"Which notifications are sent: changes of a call's status, text messages to this server, digits that the other side of a call dials. OnDTMFEvent is not known to Web Call Server; its digits may be somebody's PIN."`
 	Folder   string        `setting:"call_app_folder" default:"notifications" doc:"Folder of the notifications that are not delivered yet, so that they survive a restart; created when call_app_urls is set, not to be shared by two servers. Empty keeps them in memory only."`
 	MaxBytes int           `setting:"call_app_queue_bytes" default:"16777216" min:"65536" max:"1073741824" doc:"Most bytes of undelivered notifications kept for each address; what is too much goes, the oldest of ended calls first."`
 	MaxAge   time.Duration `setting:"call_app_max_age" default:"24h" unit:"s" min:"60" max:"2592000" doc:"Notifications older than this are not delivered any more."`

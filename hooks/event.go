@@ -4,14 +4,19 @@ import (
 	"encoding/json"
 
 	"lineout/calls"
+	"lineout/calls/leg"
 )
 
 // appKey is the internal application of calls made by REST, whatever
 // application the call itself names (S2-37).
 const appKey = "callApp"
 
-// method is the last part of the address a notification is sent to.
-const method = "CallStatusEvent"
+// Methods are the last part of the address a notification is sent to.
+const (
+	callStatus = "CallStatusEvent"
+	onMessage  = "OnMessageEvent"
+	onDTMF     = "OnDTMFEvent" // ours: Web Call Server tells nobody of digits
+)
 
 // event is the body of a notification: the keys of S2-37 in its order. Unset
 // keys are left out, other than in answers of the REST API.
@@ -43,3 +48,44 @@ func newEvent(i calls.Info, node, session string) event {
 }
 
 func (e event) encode() ([]byte, error) { return json.Marshal(e) }
+
+// ended is the notification of the end of a call whose last one is body: it did
+// not survive the process that made it. ok is false when body is none of a
+// running call.
+func ended(body []byte) (out []byte, ok bool) {
+	var e event
+	if json.Unmarshal(body, &e) != nil || e.CallID == "" || e.Status == "" || e.Status.Final() {
+		return nil, false
+	}
+	e.Status = calls.Finish
+	out, err := e.encode()
+	return out, err == nil
+}
+
+// message is the body of OnMessageEvent. callId is that of the call it was
+// written in, and missing outside of calls.
+type message struct {
+	NodeID      string `json:"nodeId"`
+	AppKey      string `json:"appKey"`
+	SessionID   string `json:"sessionId"`
+	ID          string `json:"id,omitempty"`
+	CallID      string `json:"callId,omitempty"`
+	From        string `json:"from"`
+	To          string `json:"to"`
+	VisibleName string `json:"visibleName,omitempty"`
+	ContentType string `json:"contentType"`
+	Body        string `json:"body"`
+}
+
+// digit is the body of OnDTMFEvent; dtmf and type are as in /call/send_dtmf (S2-16).
+type digit struct {
+	NodeID    string   `json:"nodeId"`
+	AppKey    string   `json:"appKey"`
+	SessionID string   `json:"sessionId"`
+	CallID    string   `json:"callId"`
+	Incoming  bool     `json:"incoming"`
+	Caller    string   `json:"caller,omitempty"`
+	Callee    string   `json:"callee,omitempty"`
+	DTMF      string   `json:"dtmf"`
+	Type      leg.DTMF `json:"type"`
+}

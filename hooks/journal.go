@@ -30,12 +30,23 @@ type journal struct {
 	size int64
 }
 
-// record is one line: a notification, or (without body) that one is done with.
+// record is one line: a notification, or (without body) that one is done with,
+// or (without number) the last status of a running call, which was delivered.
 type record struct {
-	Seq  uint64          `json:"n"`
-	At   int64           `json:"at,omitempty"` // milliseconds since 1970
-	Call string          `json:"call,omitempty"`
-	Body json.RawMessage `json:"body,omitempty"`
+	Seq    uint64          `json:"n"`
+	At     int64           `json:"at,omitempty"` // milliseconds since 1970
+	Call   string          `json:"call,omitempty"`
+	Method string          `json:"method,omitempty"` // CallStatusEvent if missing
+	Body   json.RawMessage `json:"body,omitempty"`
+}
+
+// remains is what a journal holds.
+type remains struct {
+	// items are not done with, in order.
+	items []*item
+	// broken are the ends of calls that were running when the process ended.
+	broken  []*item
+	damaged int // lines
 }
 
 const (
@@ -54,64 +65,78 @@ func fileName(u *url.URL) string {
 	return hex.EncodeToString(sum[:8]) + ".journal"
 }
 
-// openJournal reads a journal, which need not exist, and returns what is not
-// done with, in order, and how many lines were damaged.
-func openJournal(path string) (j *journal, items []*item, damaged int, err error) {
+// openJournal reads a journal, which need not exist.
+func openJournal(path string) (*journal, remains, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
-		return nil, nil, 0, err
+		return nil, remains{}, err
 	}
-	items, damaged, err = readJournal(f)
+	was, err := readJournal(f, time.Now())
 	if err != nil {
 		_ = f.Close()
-		return nil, nil, 0, fmt.Errorf("read %s: %w", path, err)
+		return nil, remains{}, fmt.Errorf("read %s: %w", path, err)
 	}
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
 		_ = f.Close()
-		return nil, nil, 0, fmt.Errorf("read %s: %w", path, err)
+		return nil, remains{}, fmt.Errorf("read %s: %w", path, err)
 	}
-	return &journal{path: path, file: f, size: size}, items, damaged, nil
+	return &journal{path: path, file: f, size: size}, was, nil
 }
 
-// readJournal is the list of what is not done with. The calls in it have
-// ended: they did not survive the process that wrote it.
-func readJournal(r io.Reader) (items []*item, damaged int, err error) {
+// readJournal finds what is not done with. The calls in it have ended: they did
+// not survive the process that wrote it.
+func readJournal(r io.Reader, now time.Time) (was remains, err error) {
 	in := bufio.NewReaderSize(r, 64<<10)
 	open := map[uint64]*item{}
 	refs := map[string]*callRef{}
+	var order []*callRef
+	status := map[*callRef][]byte{}
 	for {
 		line, err := readLine(in)
 		if err == io.EOF {
 			if len(line) > 0 { // torn
-				damaged++
+				was.damaged++
 			}
 			break
 		}
 		if err != nil {
-			return nil, damaged, err
+			return was, err
 		}
 		rec, ok := parseLine(line)
 		switch {
 		case !ok:
-			damaged++
+			was.damaged++
+			continue
 		case rec.Body == nil:
 			delete(open, rec.Seq)
-		default:
-			ref := refs[rec.Call]
-			if ref == nil {
-				ref = &callRef{id: rec.Call}
-				ref.ended.Store(true)
-				refs[rec.Call] = ref
-			}
-			open[rec.Seq] = &item{seq: rec.Seq, at: time.UnixMilli(rec.At), call: ref, body: rec.Body}
+			continue
+		}
+		ref := refs[rec.Call]
+		if ref == nil {
+			ref = &callRef{id: rec.Call}
+			ref.ended.Store(true)
+			refs[rec.Call] = ref
+			order = append(order, ref)
+		}
+		method := cmp.Or(rec.Method, callStatus)
+		if method == callStatus {
+			status[ref] = rec.Body
+		}
+		if rec.Seq != 0 {
+			open[rec.Seq] = &item{seq: rec.Seq, at: time.UnixMilli(rec.At), call: ref, method: method, body: rec.Body}
 		}
 	}
 	for _, it := range open {
-		items = append(items, it)
+		was.items = append(was.items, it)
 	}
-	slices.SortFunc(items, func(a, b *item) int { return cmp.Compare(a.seq, b.seq) })
-	return items, damaged, nil
+	slices.SortFunc(was.items, func(a, b *item) int { return cmp.Compare(a.seq, b.seq) })
+	for _, ref := range order {
+		if body, ok := ended(status[ref]); ok {
+			was.broken = append(was.broken, &item{at: now, call: ref, method: callStatus, body: body, last: true})
+		}
+	}
+	return was, nil
 }
 
 // readLine returns a line without its end; of one that is too long, nothing.
@@ -138,6 +163,9 @@ func parseLine(line []byte) (rec record, ok bool) {
 	if !found || err != nil || crc32.ChecksumIEEE(text) != uint32(want) || json.Unmarshal(text, &rec) != nil {
 		return record{}, false
 	}
+	if rec.Method != "" && rec.Method != onMessage && rec.Method != onDTMF {
+		return record{}, false
+	}
 	return rec, true
 }
 
@@ -152,7 +180,14 @@ func appendLine(b []byte, rec record) []byte {
 }
 
 func (it *item) record() record {
-	return record{Seq: it.seq, At: it.at.UnixMilli(), Call: it.call.id, Body: it.body}
+	r := record{Seq: it.seq, Call: it.call.id, Body: it.body}
+	if it.seq != 0 {
+		r.At = it.at.UnixMilli()
+	}
+	if it.method != callStatus {
+		r.Method = it.method
+	}
+	return r
 }
 
 // append writes changes by one write, and has the disk take what was added.
@@ -175,7 +210,7 @@ func (j *journal) append(changes []change) error {
 	return err
 }
 
-// writeAnew replaces the journal by one that holds the items only.
+// writeAnew replaces the journal by one that holds these items only.
 func (j *journal) writeAnew(items []*item) error {
 	var b []byte
 	for _, it := range items {

@@ -59,8 +59,8 @@ func TestJournalFails(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if items, damaged, err := readJournal(bytes.NewReader(b)); len(items) != 4 || damaged != 0 || err != nil {
-			t.Errorf("%d items, %d damaged, %v", len(items), damaged, err)
+		if was, err := readJournal(bytes.NewReader(b), time.Now()); len(was.items) != 4 || len(was.broken) != 0 || was.damaged != 0 || err != nil {
+			t.Errorf("%+v, %v", was, err)
 		}
 	})
 }
@@ -74,28 +74,31 @@ func FuzzReadJournal(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		b = appendLine(b, (&item{seq: i + 1, at: time.UnixMilli(1), call: ref, body: body}).record())
+		b = appendLine(b, (&item{seq: i + 1, at: time.UnixMilli(1), call: ref, method: callStatus, body: body}).record())
 	}
 	b = appendLine(b, record{Seq: 2})
-	if items, damaged, err := readJournal(bytes.NewReader(b)); len(items) != 2 || items[0].seq != 1 || items[1].seq != 3 || damaged != 0 || err != nil {
-		f.Fatalf("%d items, %d damaged, %v", len(items), damaged, err)
+	was, err := readJournal(bytes.NewReader(b), time.UnixMilli(5))
+	if items := was.items; len(items) != 2 || items[0].seq != 1 || items[1].seq != 3 || len(was.broken) != 1 || was.damaged != 0 || err != nil {
+		f.Fatalf("%+v, %v", was, err)
 	}
+	f.Add(appendLine(nil, record{Call: "s1", Body: was.broken[0].body}))
+	f.Add(appendLine(nil, record{Seq: 7, Call: "s2", Method: onDTMF, Body: []byte("{}")}))
 	f.Add(b)
 	f.Add(b[:len(b)-3])
 	f.Add([]byte(strings.Repeat("x", 2*maxLine) + "\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		items, _, err := readJournal(bytes.NewReader(b))
+		was, err := readJournal(bytes.NewReader(b), time.UnixMilli(5))
 		if err != nil {
 			t.Fatal(err)
 		}
-		// What was read can be written, and reads as the same.
+		// What was read can be written, and reads as the same; ends are told once.
 		var again []byte
-		for _, it := range items {
+		for _, it := range append(was.items, was.broken...) {
 			again = appendLine(again, it.record())
 		}
-		items2, damaged, err := readJournal(bytes.NewReader(again))
-		if err != nil || damaged != 0 || len(items2) != len(items) {
-			t.Fatalf("%d items became %d, %d damaged, %v", len(items), len(items2), damaged, err)
+		was2, err := readJournal(bytes.NewReader(again), time.UnixMilli(6))
+		if err != nil || was2.damaged != 0 || len(was2.items) != len(was.items) || len(was2.broken) != 0 {
+			t.Fatalf("%+v became %+v, %v", was, was2, err)
 		}
 	})
 }

@@ -103,7 +103,7 @@ func (l *logs) String() string {
 
 // settings are the defaults with one address.
 func settings(folder string) Config {
-	return Config{URLs: []string{"http://localhost:9091/CallApp"}, Folder: folder, MaxBytes: 16 << 20, MaxAge: 24 * time.Hour,
+	return Config{Methods: []string{callStatus, onMessage, onDTMF}, URLs: []string{"http://localhost:9091/CallApp"}, Folder: folder, MaxBytes: 16 << 20, MaxAge: 24 * time.Hour,
 		Timeout: 15 * time.Second, Retries: 3, Retry: true}
 }
 

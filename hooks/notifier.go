@@ -8,17 +8,21 @@ package hooks
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"math/big"
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"lineout/calls"
+	"lineout/calls/leg"
 	"lineout/outputs"
 )
 
@@ -28,6 +32,8 @@ type Notifier struct {
 	log     *slog.Logger
 	nodeID  string
 	targets []*target
+
+	lock *os.File // of the folder
 
 	mu    sync.Mutex
 	calls map[string]*callRef // running calls by callId
@@ -79,12 +85,32 @@ func (n *Notifier) Open() error {
 	if err := os.MkdirAll(n.cfg.Folder, 0o700); err != nil {
 		return fmt.Errorf("call_app_folder: %w (choose another with --set call_app_folder=FOLDER)", err)
 	}
+	lock, err := lockFolder(n.cfg.Folder)
+	if err != nil {
+		return fmt.Errorf("call_app_folder: %w", err)
+	}
 	for _, t := range n.targets {
 		if err := t.open(n.cfg.Folder); err != nil {
+			_ = lock.Close()
 			return fmt.Errorf("call_app_folder: %w", err)
 		}
 	}
+	n.lock = lock
 	return nil
+}
+
+// lockFolder makes sure that no other server uses the folder: both would
+// deliver, and write over, each other's notifications.
+func lockFolder(folder string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(folder, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := tryLock(f); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("another server keeps its notifications in %s (choose another folder with --set call_app_folder=FOLDER): %w", folder, err)
+	}
+	return f, nil
 }
 
 // Notify tells of a call's change, if its status or that of its push is
@@ -110,19 +136,66 @@ func (n *Notifier) Notify(i calls.Info) {
 		delete(n.calls, i.CallID)
 	}
 	n.mu.Unlock()
-	if same {
+	if same || !n.tells(callStatus) {
 		return
 	}
-	body, err := newEvent(i, n.nodeID, c.id).encode()
-	if err != nil { // cannot be: strings, numbers and booleans
-		n.log.Error("notification cannot be encoded", "call", i.CallID, "err", err)
-		return
-	}
-	now := time.Now()
-	for _, t := range n.targets {
-		t.push(now, c, body)
-	}
+	n.tell(callStatus, c, newEvent(i, n.nodeID, c.id), i.Status.Final())
 	c.ended.Store(i.Status.Final())
+}
+
+// Message tells of a text to us and says whether anybody is told (S0-4).
+func (n *Notifier) Message(m calls.Message) bool {
+	if !n.tells(onMessage) {
+		return false
+	}
+	b := message{NodeID: n.nodeID, AppKey: appKey, ID: m.ID, From: m.From, To: m.To, VisibleName: m.DisplayName, ContentType: m.ContentType, Body: m.Body}
+	c := &callRef{id: sessionID()}
+	c.ended.Store(true)
+	if m.Call != nil {
+		b.CallID, c = m.Call.CallID, n.refOf(m.Call.CallID)
+	}
+	b.SessionID = c.id
+	n.tell(onMessage, c, b, false)
+	return true
+}
+
+// Digit tells of a digit the other party of a call has dialled.
+func (n *Notifier) Digit(i calls.Info, d string, by leg.DTMF) {
+	if !n.tells(onDTMF) {
+		return
+	}
+	c := n.refOf(i.CallID)
+	n.tell(onDTMF, c, digit{NodeID: n.nodeID, AppKey: appKey, SessionID: c.id, CallID: i.CallID, Incoming: i.Incoming,
+		Caller: i.Caller, Callee: i.Callee, DTMF: d, Type: by}, false)
+}
+
+// tells says whether notifications of a method go anywhere.
+func (n *Notifier) tells(method string) bool {
+	return len(n.targets) > 0 && slices.Contains(n.cfg.Methods, method)
+}
+
+// refOf is a running call, or one that just ended.
+func (n *Notifier) refOf(callID string) *callRef {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if c := n.calls[callID]; c != nil {
+		return c
+	}
+	c := &callRef{id: sessionID()}
+	c.ended.Store(true)
+	return c
+}
+
+// tell puts a notification into all queues. last ends the call's series.
+func (n *Notifier) tell(method string, c *callRef, what any, last bool) {
+	body, err := json.Marshal(what)
+	if err != nil { // cannot be: strings, numbers and booleans
+		n.log.Error("notification cannot be encoded", "method", method, "err", err)
+		return
+	}
+	for _, t := range n.targets {
+		t.push(&item{at: time.Now(), call: c, method: method, body: body, last: last})
+	}
 }
 
 // Run delivers until ctx ends, and then for up to two seconds more what can be
@@ -134,6 +207,9 @@ func (n *Notifier) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	wg.Wait()
+	if n.lock != nil {
+		_ = n.lock.Close()
+	}
 	return nil
 }
 

@@ -25,7 +25,9 @@ type item struct {
 	seq      uint64
 	at       time.Time
 	call     *callRef
+	method   string
 	body     []byte
+	last     bool // of its call's status
 	sending  bool
 	refusals int
 }
@@ -53,10 +55,13 @@ type queue struct {
 	seq     uint64
 	changes []change
 	anew    bool // the journal has to be written anew
+	// running is the last status of each call that has not ended, delivered or
+	// not: of what a crash leaves in the journal a next start tells the end.
+	running map[*callRef][]byte
 }
 
 func newQueue(limit int, maxAge time.Duration) *queue {
-	q := &queue{limit: limit, maxAge: maxAge, dirty: make(chan struct{}, 1)}
+	q := &queue{limit: limit, maxAge: maxAge, dirty: make(chan struct{}, 1), running: map[*callRef][]byte{}}
 	for i := range q.wake {
 		q.wake[i] = make(chan struct{}, 1)
 	}
@@ -70,9 +75,15 @@ func laneOf(c *callRef) int {
 }
 
 // push adds a notification and returns how many were dropped for it.
-func (q *queue) push(now time.Time, c *callRef, body []byte) (dropped int) {
-	it := &item{at: now, call: c, body: body}
+func (q *queue) push(it *item) (dropped int) {
 	q.mu.Lock()
+	switch {
+	case it.method != callStatus:
+	case it.last:
+		delete(q.running, it.call)
+	default:
+		q.running[it.call] = it.body
+	}
 	if it.size() > q.limit/4 { // one call must not push out all others
 		q.mu.Unlock()
 		return 1
@@ -85,7 +96,7 @@ func (q *queue) push(now time.Time, c *callRef, body []byte) (dropped int) {
 	q.add(it)
 	q.note(change{item: it})
 	q.mu.Unlock()
-	signal(q.wake[laneOf(c)])
+	signal(q.wake[laneOf(it.call)])
 	signal(q.dirty)
 	return dropped
 }
@@ -199,19 +210,28 @@ func (q *queue) note(c change) {
 	}
 }
 
-// take is what the journal has to write: changes, or (anew) all there is.
+// take is what the journal has to write: changes, or (anew) all there is, the
+// status of running calls first. bytes is the size of all there is.
 func (q *queue) take() (changes []change, all []*item, anew bool, bytes int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	changes, anew = q.changes, q.anew
 	q.changes, q.anew = nil, false
+	bytes = q.bytes
+	for c, body := range q.running {
+		it := &item{call: c, method: callStatus, body: body}
+		bytes += it.size()
+		if anew {
+			all = append(all, it)
+		}
+	}
 	if anew {
 		for _, lane := range q.lanes {
 			all = append(all, lane...)
 		}
 		slices.SortFunc(all, func(a, b *item) int { return cmp.Compare(a.seq, b.seq) })
 	}
-	return changes, all, anew, q.bytes
+	return changes, all, anew, bytes
 }
 
 // writeAnew asks for a journal that holds only what is queued.

@@ -32,7 +32,7 @@ const (
 type target struct {
 	cfg    Config
 	name   string // the address as it may be shown
-	url    string
+	url    *url.URL
 	file   string // name of its journal
 	client *http.Client
 	log    *slog.Logger
@@ -62,7 +62,7 @@ func newTarget(c Config, u *url.URL, client *http.Client, log *slog.Logger) *tar
 	if c.Timeout <= 0 {
 		c.Timeout = time.Minute // nothing here waits for ever
 	}
-	t := &target{cfg: c, url: u.JoinPath(method).String(), name: mask.URL(u.String()), file: fileName(u), client: client,
+	t := &target{cfg: c, url: u, name: mask.URL(u.String()), file: fileName(u), client: client,
 		q: newQueue(c.MaxBytes, c.MaxAge), recovered: make(chan struct{}), dropped: map[string]uint64{}}
 	t.log = log.With("call_app", t.name)
 	return t
@@ -70,20 +70,23 @@ func newTarget(c Config, u *url.URL, client *http.Client, log *slog.Logger) *tar
 
 // open takes over what the address's journal holds.
 func (t *target) open(folder string) error {
-	j, items, damaged, err := openJournal(filepath.Join(folder, t.file))
+	j, was, err := openJournal(filepath.Join(folder, t.file))
 	if err != nil {
 		return err
 	}
 	t.journal = j
-	t.q.restore(items)
-	if len(items) > 0 || damaged > 0 {
-		t.log.Info("notifications of an earlier run are delivered now", "count", len(items), "damaged_lines", damaged)
+	t.q.restore(was.items)
+	for _, it := range was.broken {
+		t.push(it)
+	}
+	if len(was.items)+len(was.broken)+was.damaged > 0 {
+		t.log.Info("notifications of an earlier run are delivered now", "count", len(was.items), "damaged_lines", was.damaged, "calls_broken_off", len(was.broken))
 	}
 	return nil
 }
 
-func (t *target) push(now time.Time, c *callRef, body []byte) {
-	n := t.q.push(now, c, body)
+func (t *target) push(it *item) {
+	n := t.q.push(it)
 	if n == 0 {
 		return
 	}
@@ -148,7 +151,7 @@ func (t *target) deliver(ctx, work context.Context, lane int) {
 		t.mu.Lock()
 		recovered := t.recovered
 		t.mu.Unlock()
-		err := t.post(work, it.body)
+		err := t.post(work, it)
 		if err == nil {
 			t.q.done(it)
 			t.succeeded()
@@ -181,10 +184,10 @@ func (t *target) deliver(ctx, work context.Context, lane int) {
 }
 
 // post sends one notification.
-func (t *target) post(ctx context.Context, body []byte) error {
+func (t *target) post(ctx context.Context, it *item) error {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.Timeout)
 	defer cancel()
-	req, err := newRequest(ctx, t.url, body, t.cfg)
+	req, err := newRequest(ctx, t.url.JoinPath(it.method).String(), it.body, t.cfg)
 	if err != nil {
 		return err
 	}

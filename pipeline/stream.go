@@ -75,14 +75,16 @@ type Stream struct {
 	lanes   atomic.Pointer[[]*lane]
 	measure atomic.Pointer[func() Quality]
 
-	mu      sync.Mutex // guards what follows; never held while calling out
-	atts    []*Attachment
-	nodes   map[nodeKey]*node
-	changed chan struct{} // closed and replaced when a track is added
-	closed  bool
-	reason  string
-	attWG   sync.WaitGroup
-	nodeWG  sync.WaitGroup
+	mu         sync.Mutex // guards what follows; never held while calling out
+	atts       []*Attachment
+	nodes      map[nodeKey]*node
+	changed    chan struct{} // closed and replaced when a track is added
+	closed     bool
+	reason     string
+	digits     []Digit
+	digitCount int
+	attWG      sync.WaitGroup
+	nodeWG     sync.WaitGroup
 }
 
 func newStream(h *Hub, name, id string, m Meta) *Stream {

@@ -48,6 +48,10 @@ type Sidecar struct {
 	// maxGaps.
 	Gaps        []Gap `json:"gaps"`
 	GapsOmitted int   `json:"gapsOmitted"`
+	// Digits are the keys the other party pressed while the file was written;
+	// null when not known. DigitsOmitted counts those that are not listed.
+	Digits        []SidecarDigit `json:"digits"`
+	DigitsOmitted int            `json:"digitsOmitted"`
 	// AVOffset is null when the sender's clock did not say it.
 	AVOffset *AVOffset       `json:"avOffset"`
 	Quality  *SidecarQuality `json:"quality"`
@@ -141,6 +145,15 @@ type SidecarReception struct {
 	FillerMS         float64 `json:"fillerMs"`
 	Freezes          uint64  `json:"freezes"`
 	FreezeMS         float64 `json:"freezeMs"`
+}
+
+// SidecarDigit is a key the other party pressed.
+type SidecarDigit struct {
+	// AtMS counts from the file's begin, by the server's clock.
+	AtMS int64 `json:"atMs"`
+	// Digit is null when the settings do not let it be written down (dtmf_log).
+	Digit *string `json:"digit"`
+	By    string  `json:"by"` // RFC2833, INFO or INFO_RELAY
 }
 
 // clockText is t as sidecars write times.

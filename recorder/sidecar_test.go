@@ -329,3 +329,31 @@ func TestGapsAreBoundedAndJoined(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "[]", string(b))
 }
+
+// TestSidecarDigits: keys pressed while the file was written, on its clock, the
+// key itself only where it may be written down; those of an earlier part are not repeated.
+func TestSidecarDigits(t *testing.T) {
+	b := newBench(t, withSidecar)
+	s := b.sink("x", nil)
+	c := clip.New(t)
+	ctx := context.Background()
+	require.NoError(t, s.Open(ctx, c.Tracks()))
+	s.r.stream.AddDigit(pipeline.Digit{At: time.Now(), Key: "1", By: "INFO"}) // before the first frame
+	first := time.Time{}
+	require.NoError(t, c.Frames(0, 4*time.Second, func(f *media.Frame) error {
+		if first.IsZero() {
+			first = f.Arrival
+		}
+		return s.Write(ctx, f)
+	}))
+	for _, d := range []pipeline.Digit{{At: first.Add(1500 * time.Millisecond), Key: "5", By: "RFC2833"}, {At: first.Add(2 * time.Second), By: "INFO_RELAY"},
+		{At: first.Add(time.Hour), Key: "#", By: "RFC2833"}} {
+		s.r.stream.AddDigit(d)
+	}
+	require.NoError(t, s.Close(ctx))
+	b.stop()
+	k := sidecarOf(t, filepath.Join(b.dir, "x.mp4"))
+	five, hash := "5", "#"
+	require.Equal(t, []SidecarDigit{{1500, &five, "RFC2833"}, {2000, nil, "INFO_RELAY"}, {k.DurationMS, &hash, "RFC2833"}}, k.Digits)
+	require.Zero(t, k.DigitsOmitted)
+}

@@ -19,6 +19,9 @@ type seen struct {
 	// before and after are the source's measurements around the file.
 	before, after pipeline.Quality
 	measured      bool
+	// digits came while the file was written, moreDigits are not listed.
+	digits     []pipeline.Digit
+	moreDigits int
 }
 
 // tempSidecar is the working name of the sidecar of a growing file. Whoever
@@ -105,6 +108,7 @@ func (w *finisher) describe(j job, s scanned, final string, d digest, fragmented
 	if j.seen != nil {
 		c.Gaps, c.GapsOmitted, c.AVOffset = j.seen.gaps, j.seen.more, j.seen.offset
 		c.Quality = j.seen.quality(kinds)
+		c.Digits, c.DigitsOmitted = j.seen.keys(time.UnixMilli(m.StartServerMS), end.duration), j.seen.moreDigits
 	}
 	return c
 }
@@ -135,6 +139,20 @@ func (s *seen) quality(kinds []string) *SidecarQuality {
 		}
 	}
 	return q
+}
+
+// keys are the digits as a file of this begin and length has them. One that
+// came while the file's last frames were still missing belongs to its end.
+func (s *seen) keys(start time.Time, length time.Duration) []SidecarDigit {
+	out := []SidecarDigit{}
+	for _, d := range s.digits {
+		k := SidecarDigit{AtMS: roundMS(min(max(d.At.Sub(start), 0), length)), By: d.By}
+		if d.Key != "" {
+			k.Digit = &d.Key
+		}
+		out = append(out, k)
+	}
+	return out
 }
 
 func reception(a, b pipeline.TrackQuality) *SidecarReception {

@@ -35,6 +35,7 @@ type sink struct {
 	gaps   *gapLog // of the open file
 	offset *offsetMeter
 	before pipeline.Quality
+	digits int // that had come when the open file began
 	cont   continuity
 	kept   [3]time.Duration // cont.end of what is in files
 	hidden [3]hiding        // by kind
@@ -231,6 +232,7 @@ func (s *sink) begin(f *media.Frame, p *media.Params) error {
 	s.w.begin()
 	s.gaps, s.offset = &gapLog{}, &offsetMeter{}
 	s.before, _ = s.r.stream.Quality()
+	_, s.digits = s.r.stream.Digits()
 	s.cur, s.asked, s.params = cur, false, [3]*media.Params{}
 	s.params[f.Track.Kind] = p
 	s.r.opened(h.meta.Base, s.format.ext, s.part)
@@ -274,6 +276,9 @@ func (s *sink) seen(cur *liveFile) *seen {
 		k.sender = t.Add(cur.started)
 	}
 	k.after, k.measured = s.r.stream.Quality()
+	list, all := s.r.stream.Digits()
+	k.digits = list[min(s.digits, len(list)):]
+	k.moreDigits = all - s.digits - len(k.digits)
 	return k
 }
 

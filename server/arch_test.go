@@ -44,7 +44,7 @@ var imports = map[string][]string{
 	"calls/tap":           {"media", "codecs", "calls/leg", "pipeline", "pipeline/rtpin"},
 	"calls":               {"media", "codecs", "calls/leg", "calls/words", "calls/send", "calls/sound", "calls/tap", "calls/bridge", "calls/local", "pipeline", "pipeline/rtpin", "api/fault", "api/mask"},
 	"inputs/publish":      {"codecs", "calls/leg", "calls/rtc", "calls/tap", "pipeline", "pipeline/rtpin", "outputs", "api/fault", "api/wish"},
-	"hooks":               {"calls", "outputs", "api/mask"},
+	"hooks":               {"calls", "calls/leg", "outputs", "api/mask"},
 	"api/fault":           {},
 	"api/loose":           {},
 	"api/mask":            {},

@@ -19,6 +19,7 @@ import (
 	"lineout/api/rest"
 	"lineout/api/ws"
 	"lineout/calls"
+	"lineout/calls/leg"
 	"lineout/calls/rtc"
 	"lineout/calls/sip"
 	"lineout/calls/sound"
@@ -124,10 +125,12 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 	s.rtc = &rtc.Service{}
 	s.hooks = hooks.New(settings.Hooks, s.host(), log)
 	s.calls = calls.NewManager(calls.Deps{Dialer: s.agent, Streams: s.hub, Codecs: table, RTPIn: settings.RTPIn,
-		CheckPush: s.checkPush, StartPush: s.startPush, EarlyMedia: settings.SIP.EarlyMedia, Observe: s.observe, Digit: s.digit, Log: log,
+		CheckPush: s.checkPush, StartPush: s.startPush, EarlyMedia: settings.SIP.EarlyMedia, Observe: s.observe,
+		Digit: s.digit, DigitsShown: settings.SIP.DTMFLog, Message: s.hooks.Message, Log: log,
 		StartRecord: s.recorder.Record, Config: settings.Calls, Local: s.users.Local, Known: s.known,
 		Sounds: &sound.Folder{Config: settings.Sound, FFmpeg: settings.FFmpeg.Path}})
 	s.agent.TakeCalls(s.calls)
+	s.agent.TakeTexts(s.calls)
 	s.doctor.Watch(s.calls)
 	s.sockets = ws.New(settings.WS, ws.Deps{Stream: s.hub.Get, Play: s.play, Phone: s.phone(), Log: log})
 	if s.api, err = rest.New(settings.REST, rest.Deps{Calls: s.calls, Streams: s.hub, Viewers: s.viewers, Registrations: s.agent.Registrations,
@@ -149,12 +152,14 @@ func (s *Server) observe(i calls.Info) {
 	s.doctor.Observe(i)
 }
 
-// digit passes on what the other party of a call dials, if the operator wants to see it.
-func (s *Server) digit(callID, digit, by string) {
+// digit passes on what the other party of a call dials: to CallApp, which may
+// be what it is meant for, and to the doctor, which shows it if the operator wants to see it.
+func (s *Server) digit(i calls.Info, digit string, by leg.DTMF) {
+	s.hooks.Digit(i, digit, by)
 	if !s.settings.SIP.DTMFLog {
 		digit = ""
 	}
-	s.doctor.Digit(callID, digit, by)
+	s.doctor.Digit(i.CallID, digit, string(by))
 }
 
 // host is this server's address in notifications: as announced in SIP, if that is set.

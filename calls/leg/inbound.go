@@ -59,7 +59,26 @@ type Receiver interface {
 	Receive(in Incoming, l Inbound) *Refusal
 }
 
-// Refusal is why a call to us is not taken.
+// Text is a message to us that belongs to no call (RFC 3428).
+type Text struct {
+	// ID is the message's own; From and To are user parts, as in Incoming.
+	ID, From, To, DisplayName string
+	// Trunk or Account names what it came through; both are empty when it came
+	// from the server of a present call or registration.
+	Trunk, Account string
+	Source         string
+	// ContentType is text/plain or message/cpim.
+	ContentType string
+	// Body is valid UTF-8; that of message/cpim holds the headers of RFC 3862.
+	Body string
+}
+
+// TextReceiver is told of messages to us. It must not block.
+type TextReceiver interface {
+	ReceiveText(t Text) *Refusal
+}
+
+// Refusal is why a call or message to us is not taken.
 type Refusal struct {
 	// Code is a SIP status of 300 to 699.
 	Code int

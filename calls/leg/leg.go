@@ -81,8 +81,8 @@ const (
 	Resumed                              // neither does any more
 	MediaChanged                         // what was agreed on media has changed; Media is set
 	Transfer                             // progress of a Transfer: Code and Text are the new call's status line
-	MessageReceived                      // Text is what the other side wrote
-	DTMFReceived                         // Digit is set; Text is the way it came, "RTP" or "INFO"
+	MessageReceived                      // Text is what the other side wrote, of ContentType
+	DTMFReceived                         // Digit and How are set
 	KeyframeWanted                       // the other side asked for a key frame otherwise than by RTCP
 	Referred                             // the other side asks us to call Text, a user or a SIP URI; see Referee
 	Ended                                // last event; Cause is set
@@ -96,7 +96,10 @@ type Event struct {
 	Text  string
 	Media Media
 	Digit string
+	How   DTMF
 	Cause Cause
+	// ContentType is text/plain or message/cpim.
+	ContentType string
 }
 
 // Cause says why a leg ended.

@@ -70,6 +70,7 @@ type Agent struct {
 	regs     map[account]*registration
 	peers    map[netip.Addr]int // hosts of present calls, by number of uses
 	receiver leg.Receiver       // of calls to us; nil: there are none
+	reader   leg.TextReceiver   // of messages to us; nil: there are none
 	ackTime  time.Duration      // timerH, but in tests
 	// incoming counts the calls to us by the address they came from.
 	incoming map[netip.Addr]int

@@ -159,12 +159,12 @@ func TestBaresipDials(t *testing.T) {
 		defer call.mu.Unlock()
 		for _, e := range call.events {
 			if e.Type == leg.DTMFReceived {
-				got = append(got, e.Digit+" by "+e.Text)
+				got = append(got, e.Digit+" by "+string(e.How))
 			}
 		}
 		return got
 	}
-	want := []string{"5 by RTP", "9 by RTP", "9 by RTP", "# by RTP"}
+	want := []string{"5 by RFC2833", "9 by RFC2833", "9 by RFC2833", "# by RFC2833"}
 	for i, digit := range want {
 		phone.Command(t, "sndcode", digit[:1])
 		peers.Eventually(t, "the digit", 10*time.Second, func() bool { return len(dialled()) > i })

@@ -326,8 +326,8 @@ func TestRequestsOfThePeer(t *testing.T) {
 	u.response(200)
 	u.ask("INFO", "Signal=9\r\nDuration=100\r\n", "Content-Type: application/dtmf-relay")
 	u.response(200)
-	if e := c.wait(leg.DTMFReceived); e.Digit != "9" {
-		t.Errorf("digit %q", e.Digit)
+	if e := c.wait(leg.DTMFReceived); e.Digit != "9" || e.How != leg.INFORelay {
+		t.Errorf("digit %q by %s", e.Digit, e.How)
 	}
 	u.ask("INFO", "x", "Content-Type: application/odd")
 	u.response(415)
@@ -370,7 +370,7 @@ func TestDefaultDeny(t *testing.T) {
 		{"OPTIONS sip:me@here SIP/2.0", head("OPTIONS"), 200},
 		{"INVITE sip:me@here SIP/2.0", head("INVITE"), 603},
 		{"REGISTER sip:here SIP/2.0", head("REGISTER"), 405},
-		{"MESSAGE sip:me@here SIP/2.0", head("MESSAGE"), 405},
+		{"MESSAGE sip:me@here SIP/2.0", head("MESSAGE"), 403},
 		{"BYE sip:me@here SIP/2.0", head("BYE"), 481},
 		{"CANCEL sip:me@here SIP/2.0", head("CANCEL"), 481},
 		{"OPTIONS sip:me@here SIP/2.0", head("INFO"), 400},

@@ -41,6 +41,8 @@ func (a *Agent) handle(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 		a.respond(req, tx, 200, "OK")
 	case sipmsg.INVITE:
 		a.invited(req, tx)
+	case sipmsg.MESSAGE:
+		a.texted(req, tx)
 	case sipmsg.CANCEL, sipmsg.BYE, sipmsg.INFO, sipmsg.UPDATE, sipmsg.NOTIFY:
 		a.respond(req, tx, 481, "Call/Transaction Does Not Exist")
 	default:
@@ -52,7 +54,7 @@ func (a *Agent) handle(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 // what no RFC we know of defines (RFC 3261 section 8.2.1).
 func (a *Agent) notAllowed(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 	switch req.Method {
-	case sipmsg.REGISTER, sipmsg.SUBSCRIBE, sipmsg.NOTIFY, sipmsg.PUBLISH, sipmsg.MESSAGE, sipmsg.REFER, sipmsg.PRACK:
+	case sipmsg.REGISTER, sipmsg.SUBSCRIBE, sipmsg.NOTIFY, sipmsg.PUBLISH, sipmsg.REFER, sipmsg.PRACK:
 		a.respond(req, tx, 405, "Method Not Allowed")
 	default:
 		a.respond(req, tx, 501, "Not Implemented")
@@ -200,11 +202,15 @@ func byeText(req *sipmsg.Request) string {
 
 // handleInfo takes digits and requests for a key frame (RFC 5168).
 func (d *dialog) handleInfo(req *sipmsg.Request, tx *sipmsg.ServerTx) {
-	switch contentType(req) {
+	switch kind := contentType(req); kind {
 	case "application/dtmf", "application/dtmf-relay":
 		d.a.respond(req, tx, 200, "OK")
 		if digit := infoDigit(string(req.Body())); digit != "" {
-			d.emit(leg.Event{Type: leg.DTMFReceived, Digit: digit, Text: "INFO"})
+			how := leg.INFO
+			if kind == "application/dtmf-relay" {
+				how = leg.INFORelay
+			}
+			d.emit(leg.Event{Type: leg.DTMFReceived, Digit: digit, How: how})
 		}
 	case "", "application/media_control+xml":
 		d.a.respond(req, tx, 200, "OK")

@@ -22,10 +22,12 @@ const sippCallerSDP = "v=0\no=- 1 1 IN IP4 127.0.0.1\ns=-\nc=IN IP4 127.0.0.1\nt
 // send sends a request; head lines are added, [last_To:] names the dialog.
 func (s *callerScript) send(method, to, body string, retrans bool, head ...string) *callerScript {
 	h := fmt.Sprintf("%s sip:line1@[remote_ip]:[remote_port] SIP/2.0\nVia: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]\nFrom: <sip:sipp@[local_ip]>;tag=[pid]c[call_number]\n%s\nCall-ID: [call_id]\nCSeq: [cseq] %s\nContact: <sip:sipp@[local_ip]:[local_port]>\nMax-Forwards: 70\n", method, to, method)
+	typed := false
 	for _, x := range head {
 		h += x + "\n"
+		typed = typed || strings.HasPrefix(x, "Content-Type")
 	}
-	if body != "" {
+	if body != "" && !typed {
 		h += "Content-Type: application/sdp\n"
 	}
 	r := ""

@@ -11,12 +11,31 @@ import (
 )
 
 const (
+	// maxMessage bounds a text message we send; RFC 3428 section 8 asks for less than 1300
+	// bytes over UDP.
+	maxMessage = 1300
 	// maxTexts bounds the messages outside of calls that are under way.
 	maxTexts = 64
 	// textTime bounds the wait for an answer: 64 times T1 (RFC 3261 section
 	// 17.1.2.2) for each of two tries is the most there can be.
 	textTime = 32 * time.Second
 )
+
+// SendMessage implements leg.Messenger by MESSAGE within the call (S0-4, RFC 3428).
+func (d *dialog) SendMessage(ctx context.Context, text string) error {
+	if text == "" || len(text) > maxMessage {
+		return fault.New(fault.BadRequest, "a message must have 1 to %d bytes, this one has %d", maxMessage, len(text))
+	}
+	res, err := d.request(ctx, sipmsg.MESSAGE, "text/plain;charset=UTF-8", text)
+	if err != nil {
+		return fault.New(fault.Internal, "message in call %s: %w", d.callID, err)
+	}
+	d.judge(res)
+	if !res.IsSuccess() {
+		return fault.New(fault.Internal, "message in call %s: the other side answered %d %s", d.callID, res.StatusCode, plain(res.Reason))
+	}
+	return nil
+}
 
 // SendText implements leg.Texter by MESSAGE outside of a dialog (RFC 3428). The
 // account is not registered for it; a server that asks for the password gets an

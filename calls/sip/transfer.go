@@ -115,42 +115,6 @@ func statusLine(body string) (code int, text string, ok bool) {
 	return code, plain(text), true
 }
 
-// maxMessage bounds a text message; RFC 3428 section 8 asks for less than 1300
-// bytes over UDP.
-const maxMessage = 1300
-
-// SendMessage implements leg.Messenger by MESSAGE within the call (S0-4, RFC 3428).
-func (d *dialog) SendMessage(ctx context.Context, text string) error {
-	if text == "" || len(text) > maxMessage {
-		return fault.New(fault.BadRequest, "a message must have 1 to %d bytes, this one has %d", maxMessage, len(text))
-	}
-	res, err := d.request(ctx, sipmsg.MESSAGE, "text/plain;charset=UTF-8", text)
-	if err != nil {
-		return fault.New(fault.Internal, "message in call %s: %w", d.callID, err)
-	}
-	d.judge(res)
-	if !res.IsSuccess() {
-		return fault.New(fault.Internal, "message in call %s: the other side answered %d %s", d.callID, res.StatusCode, plain(res.Reason))
-	}
-	return nil
-}
-
-// handleMessage takes a text message of the peer.
-func (d *dialog) handleMessage(req *sipmsg.Request, tx *sipmsg.ServerTx) {
-	switch contentType(req) {
-	case "", "text/plain":
-	default:
-		d.a.respond(req, tx, 415, "Unsupported Media Type", sipmsg.NewHeader("Accept", "text/plain"))
-		return
-	}
-	if len(req.Body()) > maxSDPBytes {
-		d.a.respond(req, tx, 413, "Message Too Large")
-		return
-	}
-	d.a.respond(req, tx, 200, "OK")
-	d.emit(leg.Event{Type: leg.MessageReceived, Text: strings.ToValidUTF8(string(req.Body()), "\uFFFD")})
-}
-
 // contentType is a request's content type in lower case, without parameters.
 func contentType(req *sipmsg.Request) string {
 	h := req.ContentType()

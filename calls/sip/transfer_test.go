@@ -79,11 +79,11 @@ func TestMessage(t *testing.T) {
 	c := u.establish(t, s, nil)
 	u.ask("MESSAGE", "good day", "Content-Type: text/plain")
 	u.response(200)
-	if e := c.wait(leg.MessageReceived); e.Text != "good day" {
+	if e := c.wait(leg.MessageReceived); e.Text != "good day" || e.ContentType != "text/plain" {
 		t.Errorf("event %+v", e)
 	}
 	u.ask("MESSAGE", "<html>", "Content-Type: text/html")
-	if r := u.response(415); r.GetHeader("Accept").Value() != "text/plain" {
+	if r := u.response(415); r.GetHeader("Accept").Value() != textTypes {
 		t.Errorf("415\n%s", r)
 	}
 	u.ask("OPTIONS", "", "Require: timer, odd")

@@ -11,7 +11,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,6 +29,7 @@ type backEnd struct {
 	mu     sync.Mutex
 	srv    *httptest.Server
 	events []hookEvent
+	others []string // methods and bodies of what tells of no status
 	wrong  []string // requests that are not as they should be
 }
 
@@ -78,15 +81,28 @@ func (b *backEnd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
-	case err != nil || r.Method != http.MethodPost || r.URL.Path != "/CallApp/CallStatusEvent" || json.Unmarshal(body, &e) != nil,
+	case err != nil || r.Method != http.MethodPost || path.Dir(r.URL.Path) != "/CallApp" || json.Unmarshal(body, &e) != nil || (e.Status != "") != (path.Base(r.URL.Path) == "CallStatusEvent"),
 		r.Header.Get("Authorization") != "WCS "+hex.EncodeToString(mac.Sum(nil)):
 		b.wrong = append(b.wrong, r.Method+" "+r.URL.Path+" "+r.Header.Get("Authorization")+" "+string(body))
 		w.WriteHeader(http.StatusForbidden)
 		return
 	}
-	b.events = append(b.events, e)
+	if e.Status == "" {
+		b.others = append(b.others, path.Base(r.URL.Path)+" "+string(body))
+	} else {
+		b.events = append(b.events, e)
+	}
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(body) // the convention is to mirror what came
+}
+
+// told says whether the back end heard by a method of something with all these words.
+func (b *backEnd) told(method string, words ...string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.ContainsFunc(b.others, func(s string) bool {
+		return strings.HasPrefix(s, method+" ") && !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(s, w) })
+	})
 }
 
 // series are the statuses of one call, "STATUS/rtmpStreamStatus".
@@ -138,6 +154,8 @@ func TestCallApp(t *testing.T) {
 	call("later")
 	note(t, "a call with the back end away took %v", time.Since(begin))
 	peers.Eventually(t, "the end of the call to be queued", timeoutShort, func() bool { return srv.FindCall(t, "later") == nil })
+	srv.Must(t, "/rest-api/call/startup", viaRegistrar("broken", "broken", reg), nil)
+	srv.WaitCall(t, "broken", "RING")
 	srv.Kill9()
 	back.start(t)
 	srv.Start(t)
@@ -145,13 +163,18 @@ func TestCallApp(t *testing.T) {
 	if got := back.series("later"); !slices.Equal(got, want) {
 		t.Errorf("statuses after the restart %q, want %q", got, want)
 	}
+	// A call that was up when the server was killed has ended, too.
+	peers.Eventually(t, "the end of the call that was broken off", timeoutShort, func() bool { return len(back.series("broken")) >= 3 })
+	if got := back.series("broken"); !slices.Equal(got, []string{"TRYING/", "RING/", "FINISH/"}) {
+		t.Errorf("the call that was broken off: %q", got)
+	}
 	back.mu.Lock()
 	defer back.mu.Unlock()
 	if len(back.wrong) > 0 {
 		t.Errorf("requests of another kind: %q", back.wrong)
 	}
 	for _, e := range back.events {
-		if e.AppKey != "callApp" || e.SessionID == "" || e.RTMPURL != rtmp.URL("live") || e.SIPStatus < 100 {
+		if e.AppKey != "callApp" || e.SessionID == "" || e.RTMPURL != rtmp.URL("live") && e.CallID != "broken" || e.SIPStatus < 100 {
 			t.Errorf("event %+v", e)
 		}
 	}

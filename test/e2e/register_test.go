@@ -3,7 +3,9 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -85,14 +87,26 @@ func TestPhoneHangsUp(t *testing.T) {
 	peers.Eventually(t, "the end of the stream", timeoutShort, func() bool { return srv.FindStream(t, "bye_1") == nil })
 }
 
-// TestDTMF: digits sent by REST arrive at the phone.
+// TestDTMF: digits sent by REST arrive at the phone, and what the phone dials and
+// writes arrives at CallApp, and without the digit in the recording's sidecar.
 func TestDTMF(t *testing.T) {
 	t.Parallel()
-	phone := peers.StartSoftphone(t, peers.SoftphoneConfig{Video: peers.None})
-	srv := peers.StartLineout(t, nil)
+	back := startBackEnd(t, "s3cret")
+	srv := peers.StartLineout(t, map[string]string{"call_app_urls": "http://" + back.addr + "/CallApp", "rest_hook_send_hash": "true", "rest_hook_secret_key": "s3cret",
+		"sip_trunks": "name=home from=127.0.0.0/8", "sip_record_stream": "true"})
+	phone := peers.StartSoftphone(t, peers.SoftphoneConfig{Video: peers.None, Contact: fmt.Sprintf("sip:line1@127.0.0.1:%d", srv.SIPPort)})
 	srv.Must(t, "/rest-api/call/startup", direct("dtmf-1", "dtmf_1", phone), nil)
 	srv.WaitCall(t, "dtmf-1", "ESTABLISHED")
 	phone.WaitEvent(t, "CALL_ESTABLISHED")
+	phone.Command(t, "sndcode", "7")
+	peers.Eventually(t, "the digit at CallApp", timeoutShort, func() bool {
+		return back.told("OnDTMFEvent", `"callId":"dtmf-1"`, `"dtmf":"7"`, `"type":"RFC2833"`)
+	})
+	phone.Command(t, "sndcode", "\x04")
+	phone.Command(t, "message", "good day to you")
+	peers.Eventually(t, "the text at CallApp", timeoutShort, func() bool {
+		return back.told("OnMessageEvent", `"from":"10006"`, `"to":"line1"`, `"body":"good day to you"`)
+	})
 	for _, digit := range []string{"9", "#"} {
 		srv.Must(t, "/rest-api/call/send_dtmf", map[string]string{"callId": "dtmf-1", "dtmf": digit, "type": "RFC2833"}, nil)
 		phone.WaitEventFor(t, timeoutShort, "DTMF "+digit, func(e peers.Event) bool {
@@ -101,5 +115,24 @@ func TestDTMF(t *testing.T) {
 	}
 	if status, _ := srv.Post(t, "/rest-api/call/send_dtmf", map[string]string{"callId": "nobody", "dtmf": "1"}, nil); status != 404 {
 		t.Errorf("DTMF to an unknown call: %d, want 404", status)
+	}
+	srv.Must(t, "/rest-api/call/terminate", map[string]string{"callId": "dtmf-1"}, nil)
+	peers.Eventually(t, "the sidecar", timeoutShort, func() bool { return len(srv.Recordings(t, "*.json")) == 1 })
+	b, err := os.ReadFile(srv.Recordings(t, "*.json")[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s struct {
+		Digits []struct {
+			AtMS  int64
+			Digit *string
+			By    string
+		}
+	}
+	if err := json.Unmarshal(b, &s); err != nil || len(s.Digits) != 1 || s.Digits[0].Digit != nil || s.Digits[0].By != "RFC2833" || s.Digits[0].AtMS > 3000 {
+		t.Errorf("%v, digits %+v in\n%s", err, s.Digits, b)
+	}
+	if strings.Contains(srv.Log(), "good day to you") {
+		t.Error("the words are in the log")
 	}
 }

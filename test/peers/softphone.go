@@ -44,6 +44,8 @@ type SoftphoneConfig struct {
 	TLS       *Certificates // its certificate for SIP over TLS, on port Port+1, and whom it trusts
 	SRTP      string        // media encryption of baresip's module srtp: srtp, srtp-mand; default none
 
+	Contact string // address the command "message" writes to; it must be up before
+
 	Registrar *Registrar // register there; nil: do not
 	Password  string     // default "pw" + User, the registrar's rule
 	Expires   int        // seconds; default 60
@@ -92,7 +94,11 @@ func StartSoftphone(t testing.TB, c SoftphoneConfig) *Softphone {
 	modules := baresipModules(t)
 	p.write(t, "config", p.config(clips, modules, base+2, base+10, base+9+rtp))
 	p.write(t, "accounts", p.account())
-	p.write(t, "contacts", "")
+	contacts := ""
+	if c.Contact != "" {
+		contacts = fmt.Sprintf("\"peer\" <%s>\n", c.Contact)
+	}
+	p.write(t, "contacts", contacts)
 	args := []string{"-4", "-f", p.dir}
 	if c.SIPTrace {
 		args = append(args, "-s")
@@ -178,6 +184,9 @@ func (p *Softphone) config(clips, modules string, ctrl, rtpFrom, rtpTo int) stri
 	}
 	// No stdio module: without it baresip needs no terminal.
 	line("module_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\nctrl_tcp_listen 127.0.0.1:%d", ctrl)
+	if p.cfg.Contact != "" {
+		line("module_app contact.so")
+	}
 	line("opus_bitrate 32000\nopus_stereo no\nopus_sprop_stereo no")
 	return b.String()
 }
