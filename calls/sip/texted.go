@@ -59,7 +59,7 @@ func (a *Agent) texted(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 	t := leg.Text{ID: plain(req.CallID().Value()), From: userOf(req.From().Address), To: req.Recipient.User,
 		DisplayName: plain(strings.Trim(req.From().DisplayName, `"`)), Trunk: from.trunk, Source: req.Source(), ContentType: kind, Body: body}
 	if from.account != nil {
-		t.Account, t.To = from.account.login, from.account.login
+		t.Account, t.To = from.account.name, from.account.key.login
 	}
 	a.mu.Lock()
 	reader := a.reader
