@@ -338,16 +338,15 @@ func TestSidecarDigits(t *testing.T) {
 	c := clip.New(t)
 	ctx := context.Background()
 	require.NoError(t, s.Open(ctx, c.Tracks()))
-	s.r.stream.AddDigit(pipeline.Digit{At: time.Now(), Key: "1", By: "INFO"}) // before the first frame
-	first := time.Time{}
+	begin := time.Now().Add(-time.Minute)
+	s.r.stream.AddDigit(pipeline.Digit{At: begin.Add(-time.Second), Key: "1", By: "INFO"}) // before the recording
 	require.NoError(t, c.Frames(0, 4*time.Second, func(f *media.Frame) error {
-		if first.IsZero() {
-			first = f.Arrival
-		}
-		return s.Write(ctx, f)
+		g := *f
+		g.Arrival = begin.Add(f.DTS)
+		return s.Write(ctx, &g)
 	}))
-	for _, d := range []pipeline.Digit{{At: first.Add(1500 * time.Millisecond), Key: "5", By: "RFC2833"}, {At: first.Add(2 * time.Second), By: "INFO_RELAY"},
-		{At: first.Add(time.Hour), Key: "#", By: "RFC2833"}} {
+	for _, d := range []pipeline.Digit{{At: begin.Add(1500 * time.Millisecond), Key: "5", By: "RFC2833"}, {At: begin.Add(2 * time.Second), By: "INFO_RELAY"},
+		{At: begin.Add(50 * time.Second), Key: "#", By: "RFC2833"}} {
 		s.r.stream.AddDigit(d)
 	}
 	require.NoError(t, s.Close(ctx))

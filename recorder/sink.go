@@ -35,7 +35,7 @@ type sink struct {
 	gaps   *gapLog // of the open file
 	offset *offsetMeter
 	before pipeline.Quality
-	digits int // that had come when the open file began
+	digits int // of the stream that stand in files, or came before them
 	cont   continuity
 	kept   [3]time.Duration // cont.end of what is in files
 	hidden [3]hiding        // by kind
@@ -104,7 +104,7 @@ func (s *sink) Write(_ context.Context, f *media.Frame) error {
 			return err
 		}
 		if end || s.full(f) {
-			if err := s.finishPart(false); err != nil {
+			if err := s.finishPart(false, arrival(f)); err != nil {
 				return err
 			}
 		}
@@ -205,12 +205,17 @@ func (s *sink) full(f *media.Frame) bool {
 	return false
 }
 
+// arrival is when a frame came, now for a generated one.
+func arrival(f *media.Frame) time.Time {
+	if f.Arrival.IsZero() {
+		return time.Now()
+	}
+	return f.Arrival
+}
+
 // begin opens the next file with the frame's track in its header.
 func (s *sink) begin(f *media.Frame, p *media.Params) error {
-	now := f.Arrival
-	if now.IsZero() {
-		now = time.Now()
-	}
+	now := arrival(f)
 	start := f.NTP
 	if start.IsZero() {
 		start = now
@@ -232,7 +237,9 @@ func (s *sink) begin(f *media.Frame, p *media.Params) error {
 	s.w.begin()
 	s.gaps, s.offset = &gapLog{}, &offsetMeter{}
 	s.before, _ = s.r.stream.Quality()
-	_, s.digits = s.r.stream.Digits()
+	if s.part == 1 {
+		_ = s.pressed(now) // before the recording
+	}
 	s.cur, s.asked, s.params = cur, false, [3]*media.Params{}
 	s.params[f.Track.Kind] = p
 	s.r.opened(h.meta.Base, s.format.ext, s.part)
@@ -240,8 +247,8 @@ func (s *sink) begin(f *media.Frame, p *media.Params) error {
 }
 
 // finishPart writes what is left of the open file and hands it over to be
-// finalised.
-func (s *sink) finishPart(last bool) error {
+// finalised. until is when the next file begins.
+func (s *sink) finishPart(last bool, until time.Time) error {
 	cur := s.cur
 	if cur == nil {
 		return nil
@@ -249,7 +256,7 @@ func (s *sink) finishPart(last bool) error {
 	s.cur, s.params = nil, [3]*media.Params{}
 	before := cur.size
 	s.noteHidden()
-	known := s.seen(cur)
+	known := s.seen(cur, until)
 	err := cur.flush()
 	if err != nil {
 		s.fault()
@@ -270,16 +277,27 @@ func (s *sink) fault() {
 }
 
 // seen is what is known about the file that is being closed.
-func (s *sink) seen(cur *liveFile) *seen {
+func (s *sink) seen(cur *liveFile, until time.Time) *seen {
 	k := &seen{gaps: s.gaps.list(cur.started), more: s.gaps.omitted, offset: s.offset.result(), before: s.before}
 	if t := s.offset.sender; !t.IsZero() {
 		k.sender = t.Add(cur.started)
 	}
 	k.after, k.measured = s.r.stream.Quality()
-	list, all := s.r.stream.Digits()
-	k.digits = list[min(s.digits, len(list)):]
-	k.moreDigits = all - s.digits - len(k.digits)
+	k.digits = s.pressed(until)
+	if list, all := s.r.stream.Digits(); s.digits == len(list) {
+		k.moreDigits = all - len(list)
+	}
 	return k
+}
+
+// pressed are the digits that came before a time and were not asked for yet.
+func (s *sink) pressed(before time.Time) (out []pipeline.Digit) {
+	list, _ := s.r.stream.Digits()
+	for s.digits < len(list) && list[s.digits].At.Before(before) {
+		out = append(out, list[s.digits])
+		s.digits++
+	}
+	return out
 }
 
 // Close implements pipeline.Sink. The last part is only the last if nobody is
@@ -291,7 +309,7 @@ func (s *sink) Close(context.Context) error {
 		last = true
 	default:
 	}
-	if err := s.finishPart(last); err != nil {
+	if err := s.finishPart(last, time.Now()); err != nil {
 		return fmt.Errorf("the end of the recording is missing: %w", err)
 	}
 	return nil
