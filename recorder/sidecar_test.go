@@ -337,9 +337,11 @@ func TestSidecarDigits(t *testing.T) {
 	s := b.sink("x", nil)
 	c := clip.New(t)
 	ctx := context.Background()
+	begin := time.Now()
+	s.r.stream.AddDigit(pipeline.Digit{At: begin, Key: "1", By: "INFO"}) // before the recording
 	require.NoError(t, s.Open(ctx, c.Tracks()))
-	begin := time.Now().Add(-time.Minute)
-	s.r.stream.AddDigit(pipeline.Digit{At: begin.Add(-time.Second), Key: "1", By: "INFO"}) // before the recording
+	begin = begin.Add(-time.Minute).Truncate(time.Millisecond)
+	s.r.stream.AddDigit(pipeline.Digit{At: begin.Add(-time.Second), Key: "2", By: "INFO"}) // before its first frame
 	require.NoError(t, c.Frames(0, 4*time.Second, func(f *media.Frame) error {
 		g := *f
 		g.Arrival = begin.Add(f.DTS)
@@ -352,7 +354,7 @@ func TestSidecarDigits(t *testing.T) {
 	require.NoError(t, s.Close(ctx))
 	b.stop()
 	k := sidecarOf(t, filepath.Join(b.dir, "x.mp4"))
-	five, hash := "5", "#"
-	require.Equal(t, []SidecarDigit{{1500, &five, "RFC2833"}, {2000, nil, "INFO_RELAY"}, {k.DurationMS, &hash, "RFC2833"}}, k.Digits)
+	two, five, hash := "2", "5", "#"
+	require.Equal(t, []SidecarDigit{{0, &two, "INFO"}, {1500, &five, "RFC2833"}, {2000, nil, "INFO_RELAY"}, {k.DurationMS, &hash, "RFC2833"}}, k.Digits)
 	require.Zero(t, k.DigitsOmitted)
 }

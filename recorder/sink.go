@@ -69,6 +69,9 @@ func (s *sink) Open(_ context.Context, tracks []*media.Track) error {
 		s.tracks[t.Kind] = t
 	}
 	s.r.noteMissing(tracks)
+	if s.part == 0 {
+		_ = s.pressed(time.Now()) // before the recording
+	}
 	return nil
 }
 
@@ -237,9 +240,6 @@ func (s *sink) begin(f *media.Frame, p *media.Params) error {
 	s.w.begin()
 	s.gaps, s.offset = &gapLog{}, &offsetMeter{}
 	s.before, _ = s.r.stream.Quality()
-	if s.part == 1 {
-		_ = s.pressed(now) // before the recording
-	}
 	s.cur, s.asked, s.params = cur, false, [3]*media.Params{}
 	s.params[f.Track.Kind] = p
 	s.r.opened(h.meta.Base, s.format.ext, s.part)
