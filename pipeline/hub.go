@@ -26,6 +26,9 @@ type Meta struct {
 	Caller, Callee string
 	// Provider is what the REST API calls mediaProvider: "SIP", "WebRTC".
 	Provider string
+	// Adapts says that the source changes the size of its pictures with the
+	// network, as browsers do.
+	Adapts bool
 }
 
 // HubConfig is what streams share.

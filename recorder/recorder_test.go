@@ -337,6 +337,26 @@ func TestResolutionChangeBeginsANewPart(t *testing.T) {
 	decode(t, filepath.Join(b.dir, "x.mp4"))
 }
 
+// A browser sends what its network takes: its pictures grow in one file.
+func TestPicturesThatAdaptStayInOneFile(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.Template = "{streamName}" })
+	st, err := b.hub.Create("x", pipeline.Meta{Adapts: true})
+	require.NoError(t, err)
+	s := b.sink("unused", func(r *recording) { r.stream = st })
+	small, large := clip.New(t), clip.Sized(t, "640x360")
+	large.Video, large.Audio = small.Video, small.Audio
+	ctx := context.Background()
+	require.NoError(t, s.Open(ctx, small.Tracks()))
+	require.NoError(t, small.Frames(0, 3*time.Second, func(f *media.Frame) error { return s.Write(ctx, f) }))
+	small.Video.SetParams(nil)
+	require.NoError(t, large.Frames(3*time.Second, 6*time.Second, func(f *media.Frame) error { return s.Write(ctx, f) }))
+	require.NoError(t, s.Close(ctx))
+	b.stop()
+	require.Equal(t, []string{"x.mp4"}, files(t, b.dir))
+	require.Len(t, ffprobe(t, filepath.Join(b.dir, "x.mp4"))["video"].Packets, 150)
+	decode(t, filepath.Join(b.dir, "x.mp4"))
+}
+
 func TestRotationLosesNothing(t *testing.T) {
 	for name, r := range map[string]rotation{"time": {after: 2500 * time.Millisecond}, "size": {bytes: 200 << 10}} {
 		t.Run(name, func(t *testing.T) {

@@ -154,8 +154,8 @@ func (s *sink) Write(_ context.Context, f *media.Frame) error {
 const changeEvery = 10 * time.Second
 
 // changed says that a frame does not fit the header of the open file, which
-// then ends. Pictures that change again too soon stay in it and bring their
-// parameters with them.
+// then ends. Pictures that change again too soon, and those of a source that
+// adapts them, stay in it and bring their parameters with them.
 func (s *sink) changed(f *media.Frame, p *media.Params) (end bool, err error) {
 	k := f.Track.Kind
 	old := s.params[k]
@@ -169,7 +169,7 @@ func (s *sink) changed(f *media.Frame, p *media.Params) (end bool, err error) {
 		return false, nil
 	}
 	if k == media.Video {
-		if s.turned && f.DTS-s.turnedAt < changeEvery {
+		if s.r.stream.Meta().Adapts || s.turned && f.DTS-s.turnedAt < changeEvery {
 			return false, s.cur.keepInBand()
 		}
 		s.turned, s.turnedAt = true, f.DTS

@@ -19,8 +19,9 @@ type Stat struct {
 	WebSockets int
 	// Calls are the calls that have not ended.
 	Calls int
-	// WebRTCOut are the WebRTC viewers, RTMPOut the running pushes.
-	WebRTCOut, RTMPOut int
+	// WebRTCIn are the streams browsers and WHIP publish, WebRTCOut the WebRTC
+	// viewers, RTMPOut the running pushes.
+	WebRTCIn, WebRTCOut, RTMPOut int
 	// Recordings are the files being written.
 	Recordings int
 }
@@ -48,8 +49,8 @@ func (d Deps) stat(w http.ResponseWriter, r *http.Request) {
 	}
 	group("Connection", "connections", s.WebSockets, "connections_websocket", s.WebSockets, "connections_rtmfp", 0)
 	group("Stream", "streams_rtmfp_in", 0, "streams_rtmfp_out", 0, "streams_rtmp_in", 0, "streams_rtmp_out", s.RTMPOut,
-		"streams_rtsp_in", 0, "streams_rtsp_out", 0, "streams_webrtc_in", 0, "streams_webrtc_out", s.WebRTCOut,
-		"streams_sip_in", len(d.Streams.List()), "streams_viewers", s.WebRTCOut, "streams_recording", s.Recordings)
+		"streams_rtsp_in", 0, "streams_rtsp_out", 0, "streams_webrtc_in", s.WebRTCIn, "streams_webrtc_out", s.WebRTCOut,
+		"streams_sip_in", len(d.Streams.List())-s.WebRTCIn, "streams_viewers", s.WebRTCOut, "streams_recording", s.Recordings)
 	group("Core", "core_threads", pprof.Lookup("threadcreate").Count())
 	group("System", "system_java_cpu_usage", cpuUsage(d.Start), "system_memory_total", total, "system_memory_free", free)
 	group("Call", "calls", s.Calls)

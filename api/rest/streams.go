@@ -228,12 +228,8 @@ func (a *API) sourceMetrics(s *pipeline.Stream, o *streamObject) map[string]floa
 	if t == nil {
 		return m
 	}
-	if st, err := a.Calls.Stats(s.Meta().CallID); err == nil { // else the call is just ending
-		for _, x := range st.Tracks {
-			if x.Kind == media.Video {
-				m["VIDEO_LOST"] = float64(x.Input.Lost)
-			}
-		}
+	if q, ok := s.Quality(); ok {
+		m["VIDEO_LOST"] = float64(q.Video.Lost)
 	}
 	for _, l := range s.Graph().Tracks {
 		if l.ID == t.ID {

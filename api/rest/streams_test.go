@@ -9,13 +9,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"lineout/calls"
 	"lineout/codecs"
 	"lineout/codecs/g711"
 	"lineout/codecs/h264"
 	"lineout/media"
 	"lineout/pipeline"
-	"lineout/pipeline/rtpin"
 )
 
 // world is a hub with two streams and one viewer behind the API.
@@ -84,8 +82,9 @@ func TestStreamFind(t *testing.T) {
 	require.Equal(t, "play", o["mediaType"])
 	require.Equal(t, false, o["hasVideo"])
 	require.Equal(t, 3.0, o["metrics"].(map[string]any)["VIDEO_NACK"])
-	lost := a.Calls.(*fakeCalls)
-	lost.stats = map[string]calls.Stats{"c": {Tracks: []calls.TrackStats{{Kind: media.Audio, Input: rtpin.TrackStats{Lost: 9}}, {Kind: media.Video, Input: rtpin.TrackStats{Lost: 4}}}}}
+	hub.Get("call_stream1").SetQuality(func() pipeline.Quality {
+		return pipeline.Quality{Audio: pipeline.TrackQuality{Lost: 9}, Video: pipeline.TrackQuality{Lost: 4}}
+	})
 	require.EqualValues(t, 4, find(t, a, `{"mediaSessionId":"`+id+`","display":["metrics"]}`)[0]["metrics"].(map[string]any)["VIDEO_LOST"])
 	for _, k := range []string{"VIDEO_WIDTH", "VIDEO_HEIGHT", "VIDEO_RATE", "VIDEO_NACK", "VIDEO_B_FRAMES", "VIDEO_LOST", "VIDEO_FPS"} {
 		require.Contains(t, find(t, a, `{"mediaSessionId":"`+id+`","display":["metrics"]}`)[0]["metrics"], k, "the console reads all of them")

@@ -224,7 +224,7 @@ func (s *Service) open(ctx, run context.Context, r Request) (*Publication, error
 const yieldTime = 2 * time.Second
 
 func (s *Service) create(ctx context.Context, r Request) (*pipeline.Stream, error) {
-	meta := pipeline.Meta{ID: r.ID, AppKey: r.AppKey, SessionID: r.SessionID, Provider: r.Provider}
+	meta := pipeline.Meta{ID: r.ID, AppKey: r.AppKey, SessionID: r.SessionID, Provider: r.Provider, Adapts: true}
 	st, err := s.d.Streams.Create(r.Name, meta)
 	if errors.Is(err, pipeline.ErrNameInUse) && s.yields(ctx, r.Name) {
 		st, err = s.d.Streams.Create(r.Name, meta)
