@@ -134,7 +134,7 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 	s.doctor.Watch(s.calls)
 	s.sockets = ws.New(settings.WS, ws.Deps{Stream: s.hub.Get, Play: s.play, Phone: s.phone(), Log: log})
 	if s.api, err = rest.New(settings.REST, rest.Deps{Calls: s.calls, Streams: s.hub, Viewers: s.viewers, Registrations: s.agent.Registrations,
-		RecordName: s.recorder.RecordName, Outputs: s.outputs, Log: log}); err != nil {
+		RecordName: s.recorder.RecordName, Outputs: s.outputs, Methods: []map[string]outputs.Method{s.sockets.Methods()}, Log: log}); err != nil {
 		return s, err
 	}
 	if s.handler, err = s.routes(); err != nil {
@@ -252,7 +252,7 @@ func (s *Server) giveBack() {
 func (s *Server) routes() (http.Handler, error) {
 	mux := http.NewServeMux()
 	guard := rest.NewGuard(s.settings.REST, s.log)
-	metrics := []func() []outputs.Metric{s.metrics, s.api.Metrics, s.hooks.Metrics}
+	metrics := []func() []outputs.Metric{s.metrics, s.sockets.Metrics, s.api.Metrics, s.hooks.Metrics}
 	tables := []map[string]http.Handler{s.api.Routes()}
 	for _, o := range s.outputs {
 		metrics = append(metrics, o.Metrics)

@@ -51,6 +51,8 @@ type Deps struct {
 	RecordName func(mediaSessionID string) string
 	// Outputs bring their own methods.
 	Outputs []outputs.Output
+	// Methods are those of other parts.
+	Methods []map[string]outputs.Method
 	Log     *slog.Logger
 	// Now is the clock, time.Now when nil.
 	Now func() time.Time
@@ -97,6 +99,7 @@ func New(cfg Config, deps Deps) (*API, error) {
 	for _, o := range deps.Outputs {
 		tables = append(tables, o.Methods())
 	}
+	tables = append(tables, deps.Methods...)
 	for _, t := range tables {
 		for name, m := range t {
 			if a.methods[prefix+name] != nil {
