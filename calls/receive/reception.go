@@ -135,3 +135,9 @@ func (r *Reception) Report(now time.Time) (rr rtcp.ReceptionReport, ok bool) {
 	}
 	return rr, true
 }
+
+// NTP is a moment in the 64-bit format of reports (RFC 3550 section 4).
+func NTP(t time.Time) uint64 {
+	const epoch = 2208988800 // seconds from 1900 to 1970
+	return uint64(t.Unix()+epoch)<<32 | uint64(t.Nanosecond())<<32/1e9
+}

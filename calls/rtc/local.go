@@ -106,11 +106,12 @@ func (f *agreedFormat) write(b *strings.Builder) {
 		fmt.Fprintf(b, "/%d", f.channels)
 	}
 	b.WriteString("\r\n")
-	for _, fb := range f.feedback {
-		fmt.Fprintf(b, "a=rtcp-fb:%d %s\r\n", f.pt, fb)
-	}
+	// Right behind the rtpmap, where the SDK looks for it (websdk-protocol 9).
 	if f.ours != "" {
 		fmt.Fprintf(b, "a=fmtp:%d %s\r\n", f.pt, f.ours)
+	}
+	for _, fb := range f.feedback {
+		fmt.Fprintf(b, "a=rtcp-fb:%d %s\r\n", f.pt, fb)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/pion/rtcp"
+
+	"lineout/calls/receive"
 )
 
 // RFC 3550 section 6.2: at least 5 s apart on average, each interval drawn
@@ -25,12 +27,6 @@ func rtcpInterval(first bool) time.Duration {
 	return time.Duration(float64(d) * (0.5 + rand.Float64()) / rtcpCompensation)
 }
 
-// ntpTime is the 64-bit NTP timestamp of RFC 3550 section 4.
-func ntpTime(t time.Time) uint64 {
-	const epoch = 2208988800 // seconds from 1900 to 1970
-	return uint64(t.Unix()+epoch)<<32 | uint64(t.Nanosecond())<<32/1e9
-}
-
 // compound is what every control packet of ours begins with: a sender report if
 // we sent lately, else a receiver report, and the canonical name (RFC 3550
 // section 6.1). The caller holds the section's lock.
@@ -43,7 +39,7 @@ func (s *section) compound(now time.Time) []rtcp.Packet {
 	if !s.tx.LastSent.IsZero() && now.Sub(s.tx.LastSent) < 2*rtcpMinimum {
 		ts, at := s.tx.Relation(now)
 		head = &rtcp.SenderReport{
-			SSRC: s.tx.SSRC, NTPTime: ntpTime(at),
+			SSRC: s.tx.SSRC, NTPTime: receive.NTP(at),
 			RTPTime:     ts,
 			PacketCount: uint32(s.tx.Packets), OctetCount: uint32(s.tx.Octets),
 			Reports: blocks,
