@@ -251,4 +251,3 @@ func (m *session) silent(now time.Time) time.Duration {
 	}
 	return now.Sub(last)
 }
-
