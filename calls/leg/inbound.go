@@ -112,3 +112,13 @@ type Registration struct {
 	// Calls are those made and taken with the account now.
 	Calls int
 }
+
+// Phone is a SIP phone of a user of this server that is registered here.
+type Phone struct {
+	Login, Domain string
+	// Contact is the address it gives, Source where it was heard from.
+	Contact, Source string
+	// Agent is what it calls itself.
+	Agent   string
+	Expires time.Time
+}

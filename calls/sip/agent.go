@@ -48,6 +48,8 @@ type Agent struct {
 	reinvite time.Duration // reinviteTime, but in tests
 	declined *rate.Limiter // of log lines: scanners of the Internet call all day
 
+	users    Users // nil: this server has none
+	located  *locations
 	trunks   []*trunk
 	accounts []*standing
 	// newRegistering is newRegistrant, but in tests.
@@ -140,6 +142,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	stop := make(chan struct{})
 	go func() { served <- a.serve(stop) }()
 	streamed := a.serveStreams(stop)
+	if a.located != nil {
+		a.work.Go(func() { a.tendPhones(serving) })
+	}
 	a.log.Info("SIP listens", "address", a.wire.LocalAddr().String(), "tcp", a.tcp != nil, "tls_port", portOf(a.tls))
 	var err error
 	select {
@@ -196,7 +201,11 @@ func (a *Agent) Dial(_ context.Context, r leg.Request) (leg.Leg, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := a.newDialog(r, p)
+	return a.begin(a.newDialog(r, p))
+}
+
+// begin has a dialog call.
+func (a *Agent) begin(d *dialog) (leg.Leg, error) {
 	ctx, err := a.claim(d)
 	if err != nil {
 		return nil, err
@@ -206,7 +215,7 @@ func (a *Agent) Dial(_ context.Context, r leg.Request) (leg.Leg, error) {
 		a.work.Done()
 		return nil, err
 	}
-	d.media.trace = a.trace.Open(r.CallID)
+	d.media.trace = a.trace.Open(d.callID)
 	go func() {
 		defer a.work.Done()
 		d.run(ctx)

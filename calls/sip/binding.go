@@ -133,13 +133,14 @@ func (a *Agent) newRegistration(key account, expires time.Duration, servers []ho
 
 // accountName is login@domain. Another binding of that address, with another
 // password or server, has a name of its own: who has guessed at a password does
-// not get the calls of who knows it. The caller holds mu.
+// not get the calls of who knows it, and who registers somewhere with a domain of
+// ours not those of our users. The caller holds mu.
 func (a *Agent) accountName(key account) string {
-	taken := map[string]bool{}
+	name := key.login + "@" + key.domain
+	taken := map[string]bool{name: a.users != nil && a.users.Local(key.domain)}
 	for _, r := range a.regs {
 		taken[r.name] = true
 	}
-	name := key.login + "@" + key.domain
 	for n := 2; taken[name]; n++ {
 		name = fmt.Sprintf("%s@%s;%d", key.login, key.domain, n)
 	}

@@ -79,28 +79,32 @@ const (
 	loginRight
 )
 
-// check judges a request's credentials for a trunk.
-func (e *examiner) check(c *digest.Credentials, method string, t *trunk, from netip.Addr, now time.Time) loginVerdict {
+// check judges a request's credentials; proves says whether they were made with
+// the password of their user.
+func (e *examiner) check(c *digest.Credentials, from netip.Addr, now time.Time, proves func() bool) loginVerdict {
 	known := false
 	for _, a := range e.algorithms {
 		known = known || strings.EqualFold(cmp.Or(c.Algorithm, "MD5"), a)
 	}
-	if !known || c.QOP != "auth" || c.Nc <= 0 || c.Cnonce == "" || c.Realm != e.realm || c.Username != t.user {
+	if !known || c.QOP != "auth" || c.Nc <= 0 || c.Cnonce == "" || c.Realm != e.realm {
 		return loginWrong
 	}
 	age, ok := e.age(c.Nonce, from, now)
-	if !ok {
-		return loginWrong
-	}
-	want, err := digest.Digest(&digest.Challenge{Realm: e.realm, Nonce: c.Nonce, Algorithm: c.Algorithm, QOP: []string{"auth"}},
-		digest.Options{Method: method, URI: c.URI, Count: c.Nc, Username: t.user, Password: t.pass, Cnonce: c.Cnonce})
-	if err != nil || subtle.ConstantTimeCompare([]byte(want.Response), []byte(strings.ToLower(c.Response))) != 1 {
+	if !ok || !proves() {
 		return loginWrong
 	}
 	if age < 0 || age > nonceLife || !e.use(c.Nonce, c.Nc, now) {
 		return loginStale
 	}
 	return loginRight
+}
+
+// fits says whether credentials were made with a password, or with its hash with
+// name and realm (HA1) if that is given.
+func fits(c *digest.Credentials, method, password, ha1 string) bool {
+	want, err := digest.Digest(&digest.Challenge{Realm: c.Realm, Nonce: c.Nonce, Algorithm: c.Algorithm, QOP: []string{"auth"}},
+		digest.Options{Method: method, URI: c.URI, Count: c.Nc, Username: c.Username, Password: password, A1: ha1, Cnonce: c.Cnonce})
+	return err == nil && subtle.ConstantTimeCompare([]byte(want.Response), []byte(strings.ToLower(c.Response))) == 1
 }
 
 // use notes the count a nonce came with; false when it came before.
@@ -140,6 +144,17 @@ func (e *examiner) ask(from netip.Addr, again bool, now time.Time) []sipmsg.Head
 	return out
 }
 
+// credentialsOf are the logins a request comes with, for our realm; few.
+func (e *examiner) credentialsOf(req *sipmsg.Request) []*digest.Credentials {
+	var out []*digest.Credentials
+	for _, h := range req.GetHeaders("Authorization") {
+		if c, err := digest.ParseCredentials(h.Value()); err == nil && c.Realm == e.realm && len(out) < maxRealms {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
 // login says whether a caller has the login of a trunk. challenge is true when
 // it should be asked for one, and again when the one it has is used up.
 func (a *Agent) login(req *sipmsg.Request, source netip.AddrPort) (from origin, known, challenge, again bool) {
@@ -148,12 +163,9 @@ func (a *Agent) login(req *sipmsg.Request, source netip.AddrPort) (from origin, 
 			continue
 		}
 		challenge = true
-		for _, h := range req.GetHeaders("Authorization") {
-			c, err := digest.ParseCredentials(h.Value())
-			if err != nil {
-				continue
-			}
-			switch a.examiner.check(c, string(req.Method), t, source.Addr(), time.Now()) {
+		for _, c := range a.examiner.credentialsOf(req) {
+			proves := func() bool { return c.Username == t.user && fits(c, string(req.Method), t.pass, "") }
+			switch a.examiner.check(c, source.Addr(), time.Now(), proves) {
 			case loginRight:
 				return origin{trunk: t.name}, true, false, false
 			case loginStale:

@@ -53,6 +53,8 @@ type Config struct {
 	RingingTimeout  time.Duration `setting:"sip_ringing_timeout" default:"180s" unit:"s" doc:"cancel a call that is not answered in this time"`
 	ResponseTimeout time.Duration `setting:"sip_response_timeout" default:"32s" unit:"s" doc:"give up a call whose INVITE is not answered by anything in this time"`
 	RegisterExpires time.Duration `setting:"sip_register_expires" default:"300s" unit:"s" doc:"lifetime asked for a registration"`
+	RegistrarMin    time.Duration `setting:"sip_registrar_min_expires" default:"60s" unit:"s" min:"1s" doc:"shortest registration that SIP phones of users may ask for (423 otherwise)"`
+	RegistrarMax    time.Duration `setting:"sip_registrar_max_expires" default:"3600s" unit:"s" doc:"longest registration SIP phones of users get, and that of those who do not say"`
 	EarlyMedia      bool          `setting:"sip_early_media" default:"false" doc:"put what comes before the answer (183: ringing tones, announcements) into the call's stream; else it begins with the answer"`
 	Redirects       int           `setting:"sip_redirects" default:"3" min:"0" max:"5" doc:"how many other addresses a call tries that is redirected (3xx); through the call's outbound proxy if it has one, else directly and without its password; 0 means none"`
 	SessionExpires  time.Duration `setting:"sip_session_expires" default:"1800s" unit:"s" doc:"session timer asked for in calls: a call nobody refreshes for so long is taken to be dead; 0 means none"`
@@ -130,6 +132,9 @@ func (c *Config) Validate() error {
 	}
 	if c.RegisterExpires < 10*time.Second {
 		add("sip_register_expires: want at least 10s, got %v", c.RegisterExpires)
+	}
+	if c.RegistrarMin < time.Second || c.RegistrarMax < c.RegistrarMin || c.RegistrarMax > maxExpires {
+		add("sip_registrar_min_expires and sip_registrar_max_expires: want 1s to %v and the second not less than the first, got %v and %v", maxExpires, c.RegistrarMin, c.RegistrarMax)
 	}
 	if c.Redirects < 0 || c.Redirects > 5 {
 		add("sip_redirects: want 0 to 5, got %d", c.Redirects)

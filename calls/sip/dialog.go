@@ -59,6 +59,7 @@ type dialog struct {
 	next      hop
 	home      hop // of the account's server
 	source    hop // where the 2xx came from
+	flow      hop // where a phone of a user of ours is, with its NAT between; invalid in other calls
 	remoteSeq uint32
 	remoteTag string
 	local     localSession

@@ -62,6 +62,9 @@ func (a *Agent) newInbound(req *sipmsg.Request, tx *sipmsg.ServerTx, from origin
 	d.head.to = req.From().AsTo()
 	d.remoteTag, d.remoteSeq = tagOf(req.From().Params), req.CSeq().SeqNo
 	d.source = source
+	if from.user != "" {
+		d.flow = source
+	}
 	return d
 }
 

@@ -43,6 +43,8 @@ func (a *Agent) handle(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 		a.invited(req, tx)
 	case sipmsg.MESSAGE:
 		a.texted(req, tx)
+	case sipmsg.REGISTER:
+		a.registers(req, tx)
 	case sipmsg.CANCEL, sipmsg.BYE, sipmsg.INFO, sipmsg.UPDATE, sipmsg.NOTIFY:
 		a.respond(req, tx, 481, "Call/Transaction Does Not Exist")
 	default:

@@ -66,7 +66,10 @@ func (d *dialog) run(ctx context.Context) {
 
 // converse registers, invites and talks; it returns why the call ended.
 func (d *dialog) converse(ctx, setup context.Context) leg.Cause {
-	targets, err := d.a.targets(setup, d.party.server.host, d.party.server.port, d.party.server.transport)
+	targets, err := []hop{d.flow}, error(nil)
+	if !d.flow.IsValid() {
+		targets, err = d.a.targets(setup, d.party.server.host, d.party.server.port, d.party.server.transport)
+	}
 	if err != nil {
 		return d.failed(leg.Setup, 0, "%v", err)
 	}
@@ -350,7 +353,11 @@ func (d *dialog) cancel(invite *sipmsg.Request, next hop, limit *time.Timer) boo
 	d.work.Go(func() {
 		ctx, cancel := context.WithTimeout(d.life, cancelTime)
 		defer cancel()
-		if _, err := d.a.exchange(ctx, cancelFor(invite), next); err != nil {
+		req := cancelFor(invite)
+		if d.hangCause.Code == 200 { // RFC 3326 section 2: no missed call
+			req.AppendHeader(sipmsg.NewHeader("Reason", `SIP;cause=200;text="Call completed elsewhere"`))
+		}
+		if _, err := d.a.exchange(ctx, req, next); err != nil {
 			d.log.Debug("CANCEL was not answered", "error", err)
 		}
 	})
@@ -383,6 +390,7 @@ func (d *dialog) progress(res *sipmsg.Response) {
 		return
 	}
 	switch {
+	case code == 100 && d.flow.IsValid(): // nothing a leg.Line tells of
 	case code == 100:
 		d.emit(leg.Event{Type: leg.Trying, Code: code, Text: text})
 	case code == 183:

@@ -45,10 +45,26 @@ func (a *Agent) invited(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 	from, known := a.identify(req, source)
 	if !known {
 		var challenge, again bool
-		if from, known, challenge, again = a.login(req, source); challenge {
+		from, known, challenge, again = a.login(req, source)
+		if login := userOf(req.From().Address); !known && a.servesUser(req, source) {
+			switch id := a.prove(req, login, source); id {
+			case proven:
+				from, known = origin{user: a.users.Account(login)}, true
+			case impostor, tooMany:
+				a.refuseLogin(req, tx, source, id)
+				return
+			default:
+				challenge, again = true, again || id == staleYet
+			}
+		}
+		if !known && challenge {
 			a.challenge(req, tx, source, again)
 			return
 		}
+	}
+	if from.user != "" && (req.Recipient.User == "" || !a.ours(req.Recipient.Host, source)) {
+		a.respond(req, tx, 404, "Not Found") // users reach others by this server, and none beyond it
+		return
 	}
 	if a.taker() == nil || !known {
 		a.turnAway(req, tx, source)
@@ -88,18 +104,23 @@ func (a *Agent) turnAway(req *sipmsg.Request, tx *sipmsg.ServerTx, source netip.
 		return
 	}
 	if a.declined.Allow() {
-		a.log.Info("SIP call to us is declined: it comes from no trunk (sip_trunks) and no account (sip_accounts)", "from", source)
+		a.log.Info("SIP call to us is declined: it comes from no trunk (sip_trunks), for no account (sip_accounts) and from no user (users)", "from", source)
 	}
 	a.respond(req, tx, 603, "Decline")
 }
 
 // challenge asks for a login, within the same limit.
 func (a *Agent) challenge(req *sipmsg.Request, tx *sipmsg.ServerTx, source netip.AddrPort, again bool) {
-	if !a.isPeer(source.Addr()) && !a.strangers.Take(limit.Host(source.Addr()), time.Now()) {
+	if !a.welcome(source.Addr()) {
 		tx.Terminate()
 		return
 	}
 	a.respond(req, tx, 401, "Unauthorized", a.examiner.ask(source.Addr(), again, time.Now())...)
+}
+
+// welcome says whether a host may have one more answer.
+func (a *Agent) welcome(host netip.Addr) bool {
+	return a.isPeer(host) || a.strangers.Take(limit.Host(host), time.Now())
 }
 
 // unfit says what is wrong with a request to begin a call, by its head.
@@ -228,7 +249,7 @@ func retryAfter(d time.Duration) []sipmsg.Header {
 func (in *inbound) told() leg.Incoming {
 	req := in.req
 	t := leg.Incoming{CallID: req.CallID().Value(), Caller: userOf(req.From().Address), Callee: req.Recipient.User,
-		DisplayName: plain(strings.Trim(req.From().DisplayName, `"`)), Trunk: in.from.trunk, Source: req.Source(),
+		DisplayName: plain(strings.Trim(req.From().DisplayName, `"`)), Trunk: in.from.trunk, User: in.from.user, Source: req.Source(),
 		SDP: string(req.Body()), Message: trace.Mask([]byte(req.String())), HasAudio: in.offer.audio, HasVideo: in.offer.video, Tracks: in.offer.tracks}
 	if r := in.from.account; r != nil {
 		t.Account, t.Callee = r.name, r.key.login

@@ -96,6 +96,12 @@ type server struct {
 // start runs an agent on loopback with ports of its own. change may edit the settings.
 func start(t testing.TB, change func(*Config)) *server {
 	t.Helper()
+	return startWith(t, change, func(*Agent) {})
+}
+
+// startWith lets prepare have the agent before it runs.
+func startWith(t testing.TB, change func(*Config), prepare func(*Agent)) *server {
+	t.Helper()
 	c := defaults(t)
 	base := peers.Ports(t, 40)
 	c.IPLocal, c.PortFrom, c.PortTo, c.MediaPortFrom, c.MediaPortTo = "127.0.0.1", base, base+5, base+6, base+39
@@ -107,6 +113,7 @@ func start(t testing.TB, change func(*Config)) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	prepare(a)
 	if err := a.Listen(); err != nil {
 		t.Fatal(err)
 	}

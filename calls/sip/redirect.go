@@ -78,6 +78,9 @@ func (r *redirection) next(most int) (sipmsg.Uri, bool) {
 // with an outbound proxy stays with it; without one the request goes to the
 // new address itself, which then gets no credentials of the account.
 func (d *dialog) follow(res *sipmsg.Response) (bool, leg.Cause) {
+	if d.flow.IsValid() { // a phone of a user does not say whom this server calls
+		return false, leg.Cause{}
+	}
 	if len(d.moved.tried) == 0 {
 		d.moved.tried = []string{d.target.String()}
 	}

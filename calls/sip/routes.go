@@ -71,6 +71,9 @@ func routesBy(recorded []sipmsg.Header, target sipmsg.Uri) ([]string, sipmsg.Uri
 // The caller holds mu.
 func (d *dialog) nextHop(ctx context.Context) (hop, error) {
 	to := d.target
+	if d.flow.IsValid() && len(d.head.routes) == 0 {
+		return d.a.wayTo(d.flow, to), nil
+	}
 	if len(d.head.routes) > 0 {
 		var u sipmsg.Uri
 		var p sipmsg.HeaderParams

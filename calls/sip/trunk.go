@@ -102,6 +102,7 @@ func (t *trunk) covers(a netip.Addr) bool {
 type origin struct {
 	trunk   string
 	account *registration
+	user    string // of this server, login@domain
 }
 
 // identify says which trunk or account a call comes through.

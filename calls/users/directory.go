@@ -29,7 +29,7 @@ const (
 var (
 	ErrWrong    = errors.New("the login or the password is wrong")
 	ErrDomain   = errors.New("this server does not know the SIP domain (users_domains)")
-	ErrLimited  = errors.New("there were too many failed logins, try again later")
+	ErrLimited  = limit.ErrExceeded
 	ErrNotHere  = errors.New("no accounts are configured (users, users_file), so only programs on this machine may log in")
 	errBadLogin = errors.New("the login is empty or holds characters a SIP user must not have")
 )

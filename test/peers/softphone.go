@@ -47,6 +47,7 @@ type SoftphoneConfig struct {
 	Contact string // address the command "message" writes to; it must be up before
 
 	Registrar *Registrar // register there; nil: do not
+	Server    string     // register at this host:port instead, with the domain 127.0.0.1; the phone is ready before it has
 	Password  string     // default "pw" + User, the registrar's rule
 	Expires   int        // seconds; default 60
 }
@@ -214,11 +215,13 @@ func (p *Softphone) account() string {
 	case None:
 		a += ";video_codecs="
 	}
+	at := c.Server
 	if c.Registrar != nil {
-		at := c.Registrar.Addr()
-		if c.Transport == "tls" {
+		if at = c.Registrar.Addr(); c.Transport == "tls" {
 			at = fmt.Sprintf("127.0.0.1:%d", c.Registrar.TLSPort)
 		}
+	}
+	if at != "" {
 		return a + fmt.Sprintf(";outbound=\"sip:%s;transport=%s\";regint=%d\n", at, c.Transport, c.Expires)
 	}
 	return strings.Replace(a, "@127.0.0.1", fmt.Sprintf("@127.0.0.1:%d", p.Port), 1) + ";regint=0\n"
