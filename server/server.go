@@ -131,6 +131,7 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 		Sounds: &sound.Folder{Config: settings.Sound, FFmpeg: settings.FFmpeg.Path}})
 	s.agent.TakeCalls(s.calls)
 	s.agent.TakeTexts(s.calls)
+	s.agent.ServeUsers(s.users, s.calls)
 	s.doctor.Watch(s.calls)
 	s.sockets = ws.New(settings.WS, ws.Deps{Stream: s.hub.Get, Play: s.play, Phone: s.phone(), Log: log})
 	if s.api, err = rest.New(settings.REST, rest.Deps{Calls: s.calls, Streams: s.hub, Viewers: s.viewers, Registrations: s.agent.Registrations,
