@@ -17,6 +17,7 @@ async function get(query) {
 
 const clock = (ms) => new Date(ms).toLocaleTimeString();
 const seconds = (ms) => (ms / 1000).toFixed(3);
+const many = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
 const hex = (n) => "0x" + n.toString(16).padStart(8, "0");
 const tone = (status) => ({ FAILED: "bad", BUSY: "warn", FINISH: "done" })[status] || "live";
 
@@ -44,14 +45,16 @@ function facts(list) {
 }
 
 function medium(m) {
+  const came = m.packetsReceived > 0;
   return el("div", "", { className: "box" }, el("h3", m.kind + (m.codec ? " · " + m.codec : "")), el("p", m.latch, { className: "soft" }), facts([
-    ["received", `${m.packetsReceived} packets, ${m.lossPercent} % lost, ${m.packetsRefused} refused`],
-    ["sent", `${m.packetsSent} packets`],
-    ["RTCP", `${m.rtcpReceived} in, ${m.rtcpSent} out`],
-    ["jitter", `${m.jitterMs} ms`],
-    ["frames", m.frames + (m.kind === "video" ? `, ${m.keyFrames} key frames, asked ${m.keyFrameRequests} times` : "")],
-    ["rate", `${m.framesPerSecond} frames/s`],
-    ["offset", m.kind === "video" ? `${m.offsetErrorMs} ms from its place` : ""],
+    ["received", `${many(m.packetsReceived, "packet")}` + (came ? `, ${m.lossPercent} % lost` : "") + (m.packetsRefused ? `, ${m.packetsRefused} refused` : "")],
+    ["sent", many(m.packetsSent, "packet")],
+    ["RTCP", m.rtcpReceived || m.rtcpSent ? `${m.rtcpReceived} in, ${m.rtcpSent} out` : ""],
+    ["jitter", came ? `${m.jitterMs} ms` : ""],
+    ["frames", came ? m.frames + (m.kind === "video" ? `, ${many(m.keyFrames, "key frame")}` : "") : ""],
+    ["key frame asked for", m.keyFrameRequests ? many(m.keyFrameRequests, "time") : ""],
+    ["rate", came ? `${m.framesPerSecond} frames/s` : ""],
+    ["offset", came && m.kind === "video" ? `${m.offsetErrorMs} ms from its place` : ""],
     ["payload types", m.payloadTypes.join(", ")],
     ["SSRC", m.ssrcs.map(hex).join(", ")],
   ]));
@@ -93,7 +96,8 @@ function showCall(r) {
   $("cause").textContent = r.cause;
   $("pcap").href = "/rest-api/call/trace?callId=" + id;
   $("json").href = "/rest-api/call/doctor?callId=" + id;
-  $("kept").textContent = `${r.packetsKept} of ${r.packetsSeen} packets are kept` + (r.messagesForgotten ? `, ${r.messagesForgotten} SIP messages are not.` : ".");
+  $("kept").textContent = (r.packetsSeen ? `The trace holds the SIP messages and ${r.packetsKept} of ${many(r.packetsSeen, "media packet")}` : "The trace holds the SIP messages; there was no media")
+    + (r.messagesForgotten ? `; ${many(r.messagesForgotten, "earlier message")} no longer.` : ".");
   $("timeline").replaceChildren(...r.timeline.map((n) => el("li", "", {}, el("time", seconds(n.at)), el("span", n.text))));
   $("media").replaceChildren(...(r.media.length ? r.media.map(medium) : [el("p", "No media has been agreed.", { className: "soft" })]));
   $("sdp").replaceChildren(...(r.sdp.length ? r.sdp.map(section) : [el("p", "No session description has been seen.", { className: "soft" })]));
