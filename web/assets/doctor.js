@@ -103,6 +103,7 @@ function showCall(r) {
   $("sdp").replaceChildren(...(r.sdp.length ? r.sdp.map(section) : [el("p", "No session description has been seen.", { className: "soft" })]));
   $("ladder").replaceChildren(...r.messages.map(message));
   document.querySelectorAll("#ladder details").forEach((d, i) => { d.open = open[i] || false; });
+  $("flows").closest("section").hidden = r.flows.length === 0;
   $("flows").replaceChildren(...flows(r.flows));
 }
 
