@@ -84,7 +84,7 @@ func TestInject(t *testing.T) {
 		srv.Must(t, "/rest-api/call/terminate", map[string]string{"callId": e.codec}, nil)
 		srv.WaitGone(t, e.codec)
 	}
-	eye.Finish()
+	eye.Finish(t)
 	for _, e := range ears {
 		t.Run(e.codec, func(t *testing.T) {
 			e.phone.WaitEvent(t, "CALL_CLOSED")
@@ -113,7 +113,7 @@ func TestInject(t *testing.T) {
 			return len(files) == 1
 		})
 		was, is := measure(t, sent, media.Options{}), measure(t, eye.File, media.Options{})
-		// Each picture can be read, so it was decoded; what ffmpeg says of times is about its own clock as a receiver.
+		// Each picture can be read, so it was decoded.
 		if is.Video == nil || is.Video.Numbered < 100 || is.Video.Numbered < is.Video.Frames || is.Video.NotForward > 0 || is.Video.Backward > 0 {
 			t.Fatalf("the picture is not whole: %v", is)
 		}

@@ -164,7 +164,7 @@ func (p *Softphone) config(clips, modules string, ctrl, rtpFrom, rtpTo int) stri
 		line("video_source avformat,%s", filepath.Join(clips, media.LongH264))
 	}
 	line("video_display fakevideo,nil\nvideo_size 640x360\nvideo_bitrate %d\nvideo_fps 25\nvidenc_format yuv420p", p.cfg.Bitrate)
-	line("rtp_ports %d-%d\nrtcp_mux %s\njitter_buffer_delay 5-10\nrtp_stats yes", rtpFrom, rtpTo, yes(p.cfg.RTCPMux))
+	line("rtp_ports %d-%d\nrtcp_mux %s\njitter_buffer_delay 5-100\nrtp_stats yes", rtpFrom, rtpTo, yes(p.cfg.RTCPMux))
 	line("module_path %s", modules)
 	mods := []string{"opus", "g711", "g722", "aubridge", "avformat", "aufile", "fakevideo"}
 	switch p.cfg.Video {
