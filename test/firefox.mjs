@@ -15,7 +15,6 @@ const browser = await puppeteer.launch({
     "media.navigator.streams.fake": true, // a tone and a picture that changes its colour
     "media.navigator.permission.disabled": true,
     "media.autoplay.default": 0,
-    "media.peerconnection.ice.loopback": true,
     "media.peerconnection.ice.obfuscate_host_addresses": false,
     "media.gmp-manager.updateEnabled": false, // no download of the H.264 plug-in
     "network.captive-portal-service.enabled": false,
