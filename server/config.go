@@ -12,6 +12,7 @@ import (
 	"lineout/api/rest"
 	"lineout/api/ws"
 	"lineout/calls"
+	"lineout/calls/rtc"
 	"lineout/calls/sip"
 	"lineout/calls/sound"
 	"lineout/calls/trace"
@@ -105,6 +106,7 @@ type Settings struct {
 	SIP     sip.Config
 	Calls   calls.Config
 	Users   users.Config
+	RTC     rtc.Config
 	RTPIn   rtpin.Config
 	Codecs  codecs.Rules
 	FFmpeg  ffmpeg.Config
@@ -129,5 +131,5 @@ func NewSettings(version string) *Settings {
 
 // Sections lists the structs to fill, in the order of the documentation.
 func (s *Settings) Sections() []any {
-	return append([]any{&s.Server, &s.REST, &s.WS, &s.Hooks, &s.Trace, &s.SIP, &s.Users, &s.Calls, &s.Sound, &s.RTPIn, &s.Codecs, &s.FFmpeg, &s.Video}, s.Outputs...)
+	return append([]any{&s.Server, &s.REST, &s.WS, &s.Hooks, &s.Trace, &s.SIP, &s.Users, &s.RTC, &s.Calls, &s.Sound, &s.RTPIn, &s.Codecs, &s.FFmpeg, &s.Video}, s.Outputs...)
 }

@@ -122,7 +122,8 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 	if err := s.agent.Listen(); err != nil {
 		return s, err
 	}
-	s.rtc = &rtc.Service{}
+	settings.RTC.RTPActivity = s.agent.RTPActivity()
+	s.rtc = rtc.New(settings.RTC, s.player.Transport(), table, log)
 	s.hooks = hooks.New(settings.Hooks, s.host(), log)
 	s.calls = calls.NewManager(calls.Deps{Dialer: s.agent, Streams: s.hub, Codecs: table, RTPIn: settings.RTPIn,
 		CheckPush: s.checkPush, StartPush: s.startPush, EarlyMedia: settings.SIP.EarlyMedia, Observe: s.observe,

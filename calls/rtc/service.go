@@ -30,8 +30,8 @@ type Service struct {
 	wg    sync.WaitGroup
 }
 
-// New makes a service on sockets that whoever owns them has started when the
-// first peer is made, and keeps open until Run has returned.
+// New makes a service on sockets that whoever owns them keeps open until Run
+// has returned.
 func New(c Config, t *transport.Transport, table *codecs.Table, log *slog.Logger) *Service {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -41,6 +41,7 @@ func New(c Config, t *transport.Transport, table *codecs.Table, log *slog.Logger
 
 // Run lets peers be made until ctx ends, then ends them all and waits for them.
 func (s *Service) Run(ctx context.Context) error {
+	s.transport.Start()
 	s.mu.Lock()
 	s.ctx = ctx
 	s.mu.Unlock()

@@ -112,6 +112,10 @@ func New(cfg Config, table *codecs.Table, log *slog.Logger) (*Agent, error) {
 // Trace has messages and packets recorded. It comes before Listen.
 func (a *Agent) Trace(r *trace.Recorder) { a.trace = r }
 
+// RTPActivity is how long a call may be without media, 0 for ever
+// (rtp_activity_detecting).
+func (a *Agent) RTPActivity() time.Duration { return a.activity }
+
 // Port is the bound SIP port, 0 before Listen.
 func (a *Agent) Port() int {
 	if a.wire == nil {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/pion/dtls/v3"
@@ -59,6 +60,7 @@ type Transport struct {
 	identity tls.Certificate
 	log      *slog.Logger
 
+	once   sync.Once
 	udpMux ice.UDPMux
 	tcpMux ice.TCPMux
 }
@@ -104,8 +106,11 @@ func Listen(c Config, log *slog.Logger) (*Transport, error) {
 // Port is the UDP port in use.
 func (t *Transport) Port() int { return t.udp.LocalAddr().(*net.UDPAddr).Port }
 
-// Start puts the multiplexers on the sockets; their goroutines end with Close.
-func (t *Transport) Start() {
+// Start puts the multiplexers on the sockets, once however often it is called;
+// their goroutines end with Close.
+func (t *Transport) Start() { t.once.Do(t.start) }
+
+func (t *Transport) start() {
 	log := pion{t.log}
 	t.udpMux = &announcingMux{
 		UDPMuxDefault: ice.NewUDPMuxDefault(ice.UDPMuxParams{Logger: log.NewLogger("udp"), UDPConn: t.udp}),
