@@ -35,7 +35,7 @@ var imports = map[string][]string{
 	"calls/rtc/transport": {},
 	"calls/forward":       {},
 	"calls/bridge":        {"media", "codecs", "codecs/...", "calls/leg", "calls/pack"},
-	"calls/local":         {"media", "calls/leg", "calls/forward", "api/fault"},
+	"calls/local":         {"media", "calls/leg", "calls/forward", "calls/receive", "calls/transmit", "api/fault"},
 	"calls/pack":          {"media", "codecs", "codecs/..."},
 	"calls/receive":       {},
 	"calls/transmit":      {"calls/leg", "calls/forward"},

@@ -32,6 +32,8 @@ type Bridge struct {
 	bToA  direction
 	poke  chan struct{} // a key frame is wanted; capacity 1
 
+	planning sync.Mutex // never taken by those who bring packets
+
 	mu      sync.Mutex
 	ctx     context.Context // of Run, nil outside of it
 	work    sync.WaitGroup
@@ -167,8 +169,8 @@ func (b *Bridge) wake() {
 // (leg.MediaChanged, leg.Held, leg.Resumed). Kinds that stay as they are go on
 // undisturbed.
 func (b *Bridge) MediaChanged() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.planning.Lock()
+	defer b.planning.Unlock()
 	for _, d := range []*direction{&b.aToB, &b.bToA} {
 		from, to := d.from.Tracks(), d.to.Tracks()
 		d.audio.use(makePlan(b.table, media.Audio, from, to))

@@ -188,28 +188,6 @@ func TestTableIsEmptied(t *testing.T) {
 	}
 }
 
-// TestEventQueue: a reader that sleeps loses digits, never the end.
-func TestEventQueue(t *testing.T) {
-	d := &dialog{events: make(chan leg.Event, eventQueue)}
-	for range 10 * eventQueue {
-		d.emit(leg.Event{Type: leg.DTMFReceived, Digit: "1"})
-	}
-	if len(d.events) != eventQueue/2 {
-		t.Errorf("%d digits queued", len(d.events))
-	}
-	for range eventQueue {
-		d.emit(leg.Event{Type: leg.Ringing})
-	}
-	d.emit(leg.Event{Type: leg.Ended})
-	d.emit(leg.Event{Type: leg.Ringing})
-	var last leg.Event
-	for last = range d.events {
-	}
-	if last.Type != leg.Ended {
-		t.Errorf("last event %+v", last)
-	}
-}
-
 // TestSharedRegistration: two calls of an account share one binding, which is
 // refreshed while they last and removed after the last.
 func TestSharedRegistration(t *testing.T) {

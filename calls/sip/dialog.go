@@ -18,10 +18,7 @@ import (
 	"lineout/media"
 )
 
-const (
-	eventQueue  = 64
-	maxPeerText = 128 // longest reason phrase of a peer that is passed on
-)
+const maxPeerText = 128 // longest reason phrase of a peer that is passed on
 
 // dialog is one call: leg.Leg, and leg.Inbound when it is one to us. Its own goroutine (run) leads it from
 // REGISTER or INVITE to the end; requests of the peer come on sipgo's goroutines and
@@ -36,9 +33,7 @@ type dialog struct {
 	srtp   srtpMode
 	media  *session
 
-	events   chan leg.Event
-	eventsMu sync.Mutex // keeps order and close apart from sends
-	over     bool
+	events *leg.Queue
 
 	hang      chan struct{} // closed by the first Hangup
 	hangOnce  sync.Once
@@ -90,7 +85,7 @@ func (a *Agent) newDialog(r leg.Request, p *party) *dialog {
 	d := &dialog{
 		a: a, callID: r.CallID, req: r, party: p, srtp: p.srtp, creds: &credentials{user: p.user, password: p.pass},
 		log:      a.log.With("call", r.CallID),
-		events:   make(chan leg.Event, eventQueue),
+		events:   leg.NewQueue(),
 		hang:     make(chan struct{}),
 		ended:    make(chan leg.Cause, 1),
 		accepted: make(chan *sipmsg.Response, 8),
@@ -106,36 +101,10 @@ func (a *Agent) newDialog(r leg.Request, p *party) *dialog {
 	return d
 }
 
-// Events implements leg.Leg. The queue is bounded: when the reader sleeps,
-// digits, messages, holds and changes of media are dropped first, and Ended always fits.
-func (d *dialog) Events() <-chan leg.Event { return d.events }
+// Events implements leg.Leg.
+func (d *dialog) Events() <-chan leg.Event { return d.events.Events() }
 
-func (d *dialog) emit(e leg.Event) {
-	d.eventsMu.Lock()
-	defer d.eventsMu.Unlock()
-	if d.over {
-		return
-	}
-	minor := e.Type == leg.DTMFReceived || e.Type == leg.MessageReceived || e.Type == leg.Transfer || e.Type == leg.Held || e.Type == leg.Resumed || e.Type == leg.MediaChanged
-	if minor && len(d.events) >= eventQueue/2 {
-		return
-	}
-	for {
-		select {
-		case d.events <- e:
-			if e.Type == leg.Ended {
-				d.over = true
-				close(d.events)
-			}
-			return
-		default:
-		}
-		select { // full: the oldest goes
-		case <-d.events:
-		default:
-		}
-	}
-}
+func (d *dialog) emit(e leg.Event) { d.events.Put(e) }
 
 // Hangup implements leg.Leg. It returns at once; Ended follows.
 func (d *dialog) Hangup(_ context.Context, c leg.Cause) error {

@@ -186,7 +186,7 @@ func (d *dialog) attend(ctx context.Context) leg.Cause {
 			d.refuse(487, "Request Terminated")
 			return c
 		case <-d.hang:
-			code, text := refusalOf(d.hangCause)
+			code, text := d.hangCause.Status()
 			d.refuse(code, text, retryAfter(map[bool]time.Duration{true: retryLater}[code == 503])...)
 			c := d.hangCause
 			c.Code = code
@@ -203,24 +203,6 @@ func (d *dialog) attend(ctx context.Context) leg.Cause {
 
 func (d *dialog) givenUp() leg.Cause {
 	return leg.Cause{Kind: leg.Normal, Code: 487, Text: "the caller gave up"}
-}
-
-// refusalOf is the final status for a hang-up before the answer.
-func refusalOf(c leg.Cause) (int, string) {
-	text := map[int]string{404: "Not Found", 408: "Request Timeout", 480: "Temporarily Unavailable", 486: "Busy Here", 488: "Not Acceptable Here",
-		500: "Server Internal Error", 503: "Service Unavailable", 600: "Busy Everywhere", 603: "Decline", 606: "Not Acceptable"}
-	switch {
-	case c.Code >= 300 && c.Code < 700:
-		if t := text[c.Code]; t != "" {
-			return c.Code, t
-		}
-		return c.Code, "Refused"
-	case c.Kind == leg.NoCommonCodecs:
-		return 488, text[488]
-	case c.Kind == leg.Normal:
-		return 603, text[603]
-	}
-	return 500, text[500]
 }
 
 // cannot refuses a call whose media cannot be had.

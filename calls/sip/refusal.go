@@ -14,15 +14,7 @@ func (d *dialog) rejected(res *sipmsg.Response) leg.Cause {
 		return d.hangCause
 	}
 	code := res.StatusCode
-	c := leg.Cause{Code: code, Kind: leg.Rejected}
-	switch code {
-	case 486, 600:
-		c.Kind = leg.Busy
-	case 408:
-		c.Kind = leg.RequestTimeout
-	case 488, 606:
-		c.Kind = leg.NoCommonCodecs
-	}
+	c := leg.Cause{Code: code, Kind: leg.KindOf(code)}
 	c.Text = fmt.Sprintf("%s: %d %s", d.refusal(res), code, plain(res.Reason))
 	return c
 }
