@@ -139,7 +139,9 @@ func (a *Agent) accountName(key account) string {
 	name := key.login + "@" + key.domain
 	taken := map[string]bool{name: a.users != nil && a.users.Local(key.domain)}
 	for _, r := range a.regs {
-		taken[r.name] = true
+		if r.ctx.Err() == nil {
+			taken[r.name] = true
+		}
 	}
 	for n := 2; taken[name]; n++ {
 		name = fmt.Sprintf("%s@%s;%d", key.login, key.domain, n)

@@ -1,8 +1,10 @@
 package peers
 
 import (
+	"crypto/rand"
 	_ "embed"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +12,9 @@ import (
 	"strings"
 	"testing"
 	"text/template"
+	"time"
+
+	"github.com/icholy/digest"
 )
 
 // RegistrarConfig changes how strict a registrar is. The zero value challenges
@@ -83,4 +88,54 @@ func (r *Registrar) Addr() string { return fmt.Sprintf("127.0.0.1:%d", r.Port) }
 func (r *Registrar) Registered(user string) bool {
 	log := r.Log()
 	return strings.LastIndex(log, "REGISTERED "+user+" ") > strings.LastIndex(log, "UNREGISTERED "+user+" ")+2
+}
+
+// Bindings are the contacts a user has now, as the registrar answers a REGISTER
+// that only asks (RFC 3261 section 10.2.3).
+func (r *Registrar) Bindings(t testing.TB, user, password string) []string {
+	t.Helper()
+	conn, err := net.Dial("udp", r.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	login := ""
+	for try := range 2 {
+		id := rand.Text()
+		fmt.Fprintf(conn, "REGISTER sip:127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP %[1]s;branch=z9hG4bK%[2]s;rport\r\nFrom: <sip:%[3]s@127.0.0.1:%[4]d>;tag=%[2]s\r\n"+
+			"To: <sip:%[3]s@127.0.0.1:%[4]d>\r\nCall-ID: %[2]s\r\nCSeq: 1 REGISTER\r\nMax-Forwards: 70\r\n%[5]sContent-Length: 0\r\n\r\n", conn.LocalAddr(), id, user, r.Port, login)
+		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		b := make([]byte, 65535)
+		n, err := conn.Read(b)
+		if err != nil {
+			t.Fatalf("ask the registrar for the bindings of %s: %v", user, err)
+		}
+		var out []string
+		challenge := ""
+		for line := range strings.SplitSeq(string(b[:n]), "\r\n") {
+			if v, ok := strings.CutPrefix(line, "WWW-Authenticate: "); ok {
+				challenge = v
+			}
+			if v, ok := strings.CutPrefix(line, "Contact: "); ok {
+				out = append(out, strings.Split(v, ", ")...)
+			}
+		}
+		if challenge == "" {
+			return out
+		}
+		if try == 1 {
+			break
+		}
+		c, err := digest.ParseChallenge(challenge)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cred, err := digest.Digest(c, digest.Options{Method: "REGISTER", URI: "sip:127.0.0.1", Username: user, Password: password})
+		if err != nil {
+			t.Fatal(err)
+		}
+		login = "Authorization: " + cred.String() + "\r\n"
+	}
+	t.Fatalf("the registrar refuses the password of %s", user)
+	return nil
 }
