@@ -54,7 +54,8 @@ type Agent struct {
 	accounts []*standing
 	// newRegistering is newRegistrant, but in tests.
 	newRegistering func(key account, line string, expires time.Duration, servers []hop, log *slog.Logger) registering
-	strangers      *limit.Buckets[netip.Addr]
+	strangers      *limit.Buckets[netip.Addr] // INVITEs and texts of each that are answered
+	requests       *limit.Buckets[netip.Addr] // outside of dialogs, of anybody
 	examiner       *examiner
 
 	trace     *trace.Recorder
@@ -88,7 +89,8 @@ func New(cfg Config, table *codecs.Table, log *slog.Logger) (*Agent, error) {
 	a := &Agent{cfg: cfg, log: log, dns: net.DefaultResolver, table: table, name: product(cfg.UserAgent),
 		phones: newKeyMemory(), reinvite: reinviteTime, declined: rate.NewLimiter(rate.Every(time.Minute), 5),
 		local: netip.IPv4Unspecified(), dialogs: map[string]*dialog{}, regs: map[account]*registration{}, peers: map[netip.Addr]int{},
-		incoming: map[netip.Addr]int{}, ackTime: timerH, strangers: limit.New[netip.Addr](strangerCalls, strangerCallBurst)}
+		incoming: map[netip.Addr]int{}, ackTime: timerH, strangers: limit.New[netip.Addr](strangerCalls, strangerCallBurst),
+		requests: limit.New[netip.Addr](requestRate, requestBurst)}
 	a.trunks, _ = parseTrunks(cfg.Trunks) // Validate has read these two
 	a.accounts, _ = parseAccounts(&cfg)
 	a.newRegistering = a.newRegistrant

@@ -130,37 +130,78 @@ func TestPortPool(t *testing.T) {
 	}
 }
 
-// TestWireBounds: strangers are limited, peers are not; too many headers are
-// dropped; sipgo's table is emptied when it has grown.
+// TestAdmission: one host is limited, strangers together are, peers far later,
+// and a host of IPv6 counts as one whatever address it makes up.
+func TestAdmission(t *testing.T) {
+	friend := netip.MustParseAddr("192.0.2.1")
+	d := newAdmission(func(a netip.Addr) bool { return a == friend })
+	count := func(n int, src func(i int) netip.Addr) (taken int) {
+		for i := range n {
+			if d.admit(src(i), t0) {
+				taken++
+			}
+		}
+		return taken
+	}
+	one := func(a netip.Addr) func(int) netip.Addr { return func(int) netip.Addr { return a } }
+	if n := count(1000, one(thief.Addr())); n != sourceBurst {
+		t.Errorf("%d taken of one stranger", n)
+	}
+	if n := count(1000, func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) }); n != strangerBurst-sourceBurst {
+		t.Errorf("%d taken of others", n)
+	}
+	if n := count(2*peerBurst, one(friend)); n != peerBurst {
+		t.Errorf("%d taken of a peer", n)
+	}
+	if !d.admit(thief.Addr(), t0.Add(time.Second)) || !d.admit(friend, t0.Add(time.Second)) {
+		t.Error("there is no forgiving")
+	}
+	d = newAdmission(func(netip.Addr) bool { return false })
+	if n := count(1000, func(i int) netip.Addr {
+		return netip.AddrFrom16([16]byte{0: 0x20, 1: 1, 2: 0xd, 3: 0xb8, 7: 1, 14: byte(i >> 8), 15: byte(i)})
+	}); n != sourceBurst {
+		t.Errorf("%d taken of one network", n)
+	}
+}
+
+// TestWireBounds: too many headers are dropped before they are parsed.
 func TestWireBounds(t *testing.T) {
 	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	friend := netip.MustParseAddrPort("192.0.2.1:5060")
-	w := newWire(c, func(a netip.Addr) bool { return a == friend.Addr() }, quiet())
-	w.filled = t0
-	taken := 0
-	for range 1000 {
-		if w.admit([]byte("OPTIONS"), thief, t0) {
-			taken++
+	w := newWire(c, newAdmission(func(netip.Addr) bool { return true }), quiet())
+	if w.admit([]byte("OPTIONS x SIP/2.0\r\n"+strings.Repeat("a: b\r\n", maxHeaders+1)), thief, t0) || !w.admit([]byte("OPTIONS"), thief, t0) {
+		t.Error("too many headers passed, or none did not")
+	}
+}
+
+// TestTooManyRequests: a peer that floods is told to come later, and its calls
+// go on.
+func TestTooManyRequests(t *testing.T) {
+	t.Parallel()
+	u, s := newUAS(t), start(t, nil)
+	c := u.establish(t, s, nil)
+	for s.requests.Take(netip.MustParseAddr("127.0.0.1"), time.Now().Add(time.Hour)) {
+	}
+	ask := func(method string, n int) string {
+		u.send(fmt.Sprintf("%s sip:x SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:%d;branch=z9hG4bKf%d\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: f%[3]d\r\nCSeq: 1 %[1]s\r\nContent-Length: 0\r\n\r\n", method, u.port(), n))
+		r, ok := u.read().(*sipmsg.Response)
+		if !ok {
+			return ""
 		}
-	}
-	if taken != sourceBurst {
-		t.Errorf("%d taken of one stranger", taken)
-	}
-	for i := range 1000 {
-		if w.admit([]byte("OPTIONS"), netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 5060), t0) {
-			taken++
+		if r.StatusCode == 503 && (r.GetHeader("Retry-After") == nil || r.GetHeader("Retry-After").Value() != "1") {
+			t.Errorf("503 without Retry-After\n%s", r)
 		}
+		return fmt.Sprint(r.StatusCode)
 	}
-	if taken != strangerBurst || !w.admit([]byte("OPTIONS"), friend, t0) || !w.admit([]byte("OPTIONS"), thief, t0.Add(time.Second)) {
-		t.Errorf("%d taken", taken)
+	if a, b := ask("OPTIONS", 1), ask("MESSAGE", 2); a+b != "503503" {
+		t.Errorf("answered %s and %s", a, b)
 	}
-	if w.admit([]byte("OPTIONS x SIP/2.0\r\n"+strings.Repeat("a: b\r\n", maxHeaders+1)), friend, t0) {
-		t.Error("too many headers passed")
-	}
+	u.ask("INFO", "5", "Content-Type: application/dtmf")
+	u.response(200)
+	c.wait(leg.DTMFReceived)
 }
 
 // TestTableIsEmptied: more sources than the table may hold make the reader

@@ -4,10 +4,12 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
+	"time"
 
 	sipmsg "github.com/emiago/sipgo/sip"
 
 	"lineout/calls/leg"
+	"lineout/calls/limit"
 	"lineout/calls/transmit"
 )
 
@@ -30,6 +32,13 @@ func (a *Agent) handle(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 			return
 		}
 		d.handle(req, tx)
+		return
+	}
+	if source := sourceOf(req).addr; req.Method != sipmsg.CANCEL && !a.requests.Take(limit.Host(source.Addr()), time.Now()) {
+		if a.declined.Allow() {
+			a.log.Warn("SIP requests come too fast and are told to come later (503)", "from", source, "method", req.Method, "most_per_second", requestRate)
+		}
+		a.respond(req, tx, 503, "Too Many Requests", retryAfter(requestRetry)...)
 		return
 	}
 	if unknown := required(req); unknown != "" && req.Method != sipmsg.CANCEL {

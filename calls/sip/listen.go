@@ -10,10 +10,8 @@ import (
 	"net/netip"
 	"sync"
 	"syscall"
-	"time"
 
 	sipmsg "github.com/emiago/sipgo/sip"
-	"golang.org/x/time/rate"
 )
 
 // Listen binds the SIP ports: the first free one of the range for UDP and, with
@@ -87,12 +85,12 @@ func refuseLookup(context.Context, string, string) (net.Conn, error) {
 // look up names, which a stranger's Via could make it do.
 func (a *Agent) start(c *net.UDPConn, client *tls.Config) {
 	configureOnce.Do(configureLibrary)
-	a.wire = newWire(c, a.isPeer, a.log)
+	door := newAdmission(a.isPeer)
+	a.wire = newWire(c, door, a.log)
 	a.wire.rec = a.trace
 	a.streams = newStreams(a.log, a.local, a.isPeer, client, a.cfg.Keepalive)
 	a.streams.told = a.wire.tell
-	strangers := rate.NewLimiter(strangerRate, strangerBurst)
-	a.streams.admit = func(src netip.Addr, now time.Time) bool { return a.isPeer(src) || strangers.AllowN(now, 1) }
+	a.streams.admit = door.admit
 	at := netip.AddrPortFrom(a.local, uint16(a.Port()))
 	a.streams.addFeed(overTCP, at)
 	a.streams.addFeed(overTLS, at)

@@ -10,20 +10,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"lineout/calls/limit"
 	"lineout/calls/trace"
 )
 
 const (
 	// maxSources bounds the table sipgo keeps of addresses it heard from.
 	maxSources = 4096
-	// Messages from hosts we have no business with, per second and at once.
-	strangerRate  = 100
-	strangerBurst = 200
-	// The same from one of them.
-	sourceRate  = 20
-	sourceBurst = 100
-	maxHeaders  = 256
+	maxHeaders = 256
 	// settle is how long the end of reading is kept from sipgo, so that requests
 	// it has just begun to handle find their connection in its table. One that
 	// finds none makes it open a socket that is never closed.
@@ -39,7 +32,7 @@ type wire struct {
 	*net.UDPConn
 	log   *slog.Logger
 	rec   *trace.Recorder
-	known func(netip.Addr) bool
+	door  *admission
 	limit atomic.Int64 // of sources
 
 	// table is held for writing while sipgo has no reader on the socket;
@@ -47,13 +40,10 @@ type wire struct {
 	table   sync.RWMutex
 	reading bool // owned by the reading goroutine
 	sources map[netip.AddrPort]struct{}
-	tokens  float64
-	filled  time.Time
-	each    *limit.Buckets[netip.Addr] // of one stranger
 }
 
-func newWire(c *net.UDPConn, known func(netip.Addr) bool, log *slog.Logger) *wire {
-	w := &wire{UDPConn: c, log: log, known: known, sources: map[netip.AddrPort]struct{}{}, tokens: strangerBurst, each: limit.New[netip.Addr](sourceRate, sourceBurst)}
+func newWire(c *net.UDPConn, door *admission, log *slog.Logger) *wire {
+	w := &wire{UDPConn: c, log: log, door: door, sources: map[netip.AddrPort]struct{}{}}
 	w.limit.Store(maxSources)
 	w.table.Lock() // until the first read
 	return w
@@ -99,19 +89,7 @@ func (w *wire) admit(b []byte, src netip.AddrPort, now time.Time) bool {
 	if bytes.Count(head, []byte("\n")) > maxHeaders {
 		return false
 	}
-	if w.known(src.Addr()) {
-		return true
-	}
-	if !w.each.Take(limit.Host(src.Addr()), now) {
-		return false
-	}
-	w.tokens = min(strangerBurst, w.tokens+now.Sub(w.filled).Seconds()*strangerRate)
-	w.filled = now
-	if w.tokens < 1 {
-		return false
-	}
-	w.tokens--
-	return true
+	return w.door.admit(src.Addr(), now)
 }
 
 // WriteTo implements net.PacketConn.
