@@ -48,7 +48,7 @@ type Config struct {
 
 	RTPActivity string `setting:"rtp_activity_detecting" default:"true,60" doc:"end a call when no RTP arrives for so long: on or off, then seconds"`
 	DTMF        string `setting:"dtmf" default:"rfc2833" doc:"how digits travel when a request does not say: rfc2833, info or info_relay"`
-	DTMFLog     bool   `setting:"dtmf_log" default:"false" doc:"write down which digits the other side dials: in the call doctor, in its trace and beside recordings; false writes that it dialled one, since digits may be somebody's PIN. CallApp is told them in any case"`
+	DTMFLog     bool   `setting:"dtmf_log" default:"false" doc:"write down which digits the other side dials: in the call doctor, in its trace if that holds media (trace_media), and beside recordings; false writes that it dialled one, since digits may be somebody's PIN. CallApp is told them in any case"`
 
 	RingingTimeout  time.Duration `setting:"sip_ringing_timeout" default:"180s" unit:"s" doc:"cancel a call that is not answered in this time"`
 	ResponseTimeout time.Duration `setting:"sip_response_timeout" default:"32s" unit:"s" doc:"give up a call whose INVITE is not answered by anything in this time"`

@@ -257,8 +257,8 @@ func (d *dialog) openMedia() error {
 	}
 	m := &session{log: d.log, local: d.a.local.String(), window: d.a.cfg.LatchWindow, table: d.a.table,
 		kick: make(chan struct{}, 1), closed: make(chan struct{}),
-		digit: func(digit string) { d.emit(leg.Event{Type: leg.DTMFReceived, Digit: digit, How: leg.RFC4733}) },
-		keys:  keyAsker{memory: d.a.phones}, signal: d}
+		digit:       func(digit string) { d.emit(leg.Event{Type: leg.DTMFReceived, Digit: digit, How: leg.RFC4733}) },
+		digitsShown: d.a.cfg.DTMFLog, keys: keyAsker{memory: d.a.phones}, signal: d}
 	for _, k := range []media.Kind{media.Audio, media.Video} {
 		ours, like := ofKind(formats, k), trackOf(d.req.Like, k)
 		if d.req.Like != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/pion/srtp/v3"
 )
@@ -19,6 +20,7 @@ type guard struct {
 	mu           sync.Mutex
 	tx, rx       *srtp.Context // nil: nothing is encrypted
 	txKey, rxKey crypto
+	encrypts     atomic.Bool
 }
 
 var errNotEncrypted = errors.New("the other side does not encrypt media, and this call must be (sip_srtp)")
@@ -41,6 +43,7 @@ func (g *guard) use(tx, rx crypto) error {
 		}
 		g.rx, g.rxKey = c, rx
 	}
+	g.encrypts.Store(true)
 	return nil
 }
 

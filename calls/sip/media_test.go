@@ -248,3 +248,19 @@ func BenchmarkReceive(b *testing.B) {
 		m.media(s, &mem, n, named, t0, recv)
 	}
 }
+
+// TestTraceContent: digits are secret unless they may be written down, and what
+// is encrypted on its way is known for that.
+func TestTraceContent(t *testing.T) {
+	s := agreedSection(t, media.Audio, sendrecv)
+	hidden, shown := &session{}, &session{digitsShown: true}
+	if hidden.content(s, 8) != trace.Plain || hidden.content(s, 101) != trace.Secret || shown.content(s, 101) != trace.Plain {
+		t.Error("without encryption")
+	}
+	if err := s.guard.use(newCrypto(1, suites[0]), newCrypto(1, suites[0])); err != nil {
+		t.Fatal(err)
+	}
+	if hidden.content(s, 8) != trace.Encrypted || hidden.content(s, 101) != trace.Secret || shown.content(s, 101) != trace.Encrypted {
+		t.Error("with encryption")
+	}
+}

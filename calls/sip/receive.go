@@ -13,6 +13,7 @@ import (
 
 	"lineout/calls/leg"
 	"lineout/calls/receive"
+	"lineout/calls/trace"
 )
 
 // maxPacket bounds datagrams: no RTP sender makes larger ones.
@@ -73,7 +74,7 @@ func (m *session) media(s *section, b *receive.Slab, n int, src netip.AddrPort, 
 		return
 	}
 	v, digit, askKey := s.admit(p, n, src, now)
-	m.trace.Received(s.kind, false, s.pair.port, src, room[:n], now, v == reject)
+	m.trace.Received(s.kind, false, s.pair.port, src, room[:n], now, v == reject, m.content(s, p.PayloadType))
 	if v == reject {
 		return
 	}
@@ -126,7 +127,7 @@ func (m *session) control(s *section, b []byte, src netip.AddrPort, now time.Tim
 		return
 	}
 	_, port := s.controlSocket()
-	m.trace.Received(s.kind, true, port, src, b, now, false)
+	m.trace.Received(s.kind, true, port, src, b, now, false, trace.Plain)
 	pkts, err := rtcp.Unmarshal(append([]byte(nil), b...))
 	if err != nil {
 		s.reject()

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/rtcp"
@@ -26,6 +27,9 @@ type section struct {
 	guard guard
 	want  bool           // we want to send (S2-24, S2-25)
 	like  *leg.TrackInfo // of the leg this one is joined to, nil if none
+
+	// events are the payload types of digits, a bit for each.
+	events [2]atomic.Uint64
 
 	// deliver keeps the callbacks of the two sockets apart: recv is promised
 	// one goroutine at a time.
@@ -72,6 +76,14 @@ func (s *section) configure(a *agreement, remoteRTP, remoteRTCP netip.AddrPort, 
 	defer s.mu.Unlock()
 	s.active, s.agreed = true, a
 	s.send, s.receive = dir.sends() && remoteRTP.IsValid(), dir.receives()
+	var events [2]uint64
+	for pt, pl := range a.byPT {
+		if pl.event {
+			events[pt>>6&1] |= 1 << (pt & 63)
+		}
+	}
+	s.events[0].Store(events[0])
+	s.events[1].Store(events[1])
 	s.sdpSSRC = ssrc
 	if remoteRTP.IsValid() && (remoteRTP != s.latch.expected || remoteRTCP != s.remoteRTCP) {
 		s.latch.arm(remoteRTP, now, window)

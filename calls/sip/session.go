@@ -25,21 +25,22 @@ import (
 // session is the media of a leg: leg.Forwarder. Its sockets are open from Dial to
 // the end of the leg; the same session serves early media and the answer.
 type session struct {
-	log      *slog.Logger
-	trace    *trace.Call
-	sections []*section // in the order of our offer
-	local    string     // bound address, for statistics
-	window   time.Duration
-	table    *codecs.Table
-	digit    func(string) // telephone-events received
-	signal   signaller
-	keys     keyAsker
-	kick     chan struct{}
-	closed   chan struct{}
-	ended    atomic.Bool
-	running  atomic.Bool
-	buffers  sync.Pool     // of *[1500]byte, for WriteRTP and ForwardRTP
-	source   forward.Clock // of those whose packets are forwarded
+	log         *slog.Logger
+	trace       *trace.Call
+	sections    []*section // in the order of our offer
+	local       string     // bound address, for statistics
+	window      time.Duration
+	table       *codecs.Table
+	digit       func(string) // telephone-events received
+	digitsShown bool         // they may be written down
+	signal      signaller
+	keys        keyAsker
+	kick        chan struct{}
+	closed      chan struct{}
+	ended       atomic.Bool
+	running     atomic.Bool
+	buffers     sync.Pool     // of *[1500]byte, for WriteRTP and ForwardRTP
+	source      forward.Clock // of those whose packets are forwarded
 
 	mu       sync.Mutex
 	expectAt time.Time // since when media should come; zero = it should not
@@ -141,13 +142,24 @@ func (m *session) WriteRTP(k media.Kind, p leg.Outgoing) error {
 // sendRTP sends a packet, encrypted if that was agreed. The trace has it as it
 // was before, since nobody could read the other.
 func (m *session) sendRTP(s *section, b []byte, to netip.AddrPort) error {
-	m.trace.Sent(s.kind, false, s.pair.port, to, b)
+	m.trace.Sent(s.kind, false, s.pair.port, to, b, m.content(s, b[1]&0x7f))
 	b, err := s.guard.seal(b, false)
 	if err != nil {
 		return err
 	}
 	_, err = s.pair.rtp.WriteToUDPAddrPort(b, to)
 	return err
+}
+
+// content is what the trace is told of a packet with this payload type.
+func (m *session) content(s *section, payloadType uint8) trace.Content {
+	switch {
+	case !m.digitsShown && s.events[payloadType>>6&1].Load()>>(payloadType&63)&1 != 0:
+		return trace.Secret
+	case s.guard.encrypts.Load():
+		return trace.Encrypted
+	}
+	return trace.Plain
 }
 
 // rtpHeader is the length of a header without sources and extensions (RFC 3550
@@ -220,7 +232,7 @@ func (m *session) sendRTCP(s *section, b []byte, to netip.AddrPort) {
 		return
 	}
 	socket, port := s.controlSocket()
-	m.trace.Sent(s.kind, true, port, to, b)
+	m.trace.Sent(s.kind, true, port, to, b, trace.Plain)
 	if b, err := s.guard.seal(b, true); err == nil {
 		_, _ = socket.WriteToUDPAddrPort(b, to) // lost reports are replaced by the next
 	}

@@ -54,10 +54,11 @@ type Flow struct {
 
 // Call is the record of one call. Safe for concurrent use.
 type Call struct {
-	ID      string
-	Started time.Time
-	room    int // bytes for packets
-	media   bool
+	ID        string
+	Started   time.Time
+	room      int  // bytes for packets
+	media     bool // keep payloads
+	encrypted bool // also of encrypted calls
 
 	mu       sync.Mutex
 	ended    time.Time
@@ -70,6 +71,16 @@ type Call struct {
 	ring     ring
 	final    any
 }
+
+// Content says what a packet's payload is.
+type Content uint8
+
+// Kinds of payload.
+const (
+	Plain     Content = iota
+	Encrypted         // on its way; what is recorded is not
+	Secret            // never to be kept: digits
+)
 
 // Snapshot is a copy of what is known of a call, without packets.
 type Snapshot struct {
@@ -150,22 +161,22 @@ func (c *Call) message(sent bool, local, remote netip.AddrPort, b []byte) {
 
 // Received records a packet that came to a local port. refused packets are
 // only counted. b is not kept; nothing is allocated once the flow is known.
-func (c *Call) Received(k media.Kind, rtcp bool, port int, from netip.AddrPort, b []byte, now time.Time, refused bool) {
+func (c *Call) Received(k media.Kind, rtcp bool, port int, from netip.AddrPort, b []byte, now time.Time, refused bool, what Content) {
 	if c == nil {
 		return
 	}
-	c.packet(k, rtcp, false, port, from, b, now, refused)
+	c.packet(k, rtcp, false, port, from, b, now, refused, what)
 }
 
 // Sent records a packet that was sent from a local port.
-func (c *Call) Sent(k media.Kind, rtcp bool, port int, to netip.AddrPort, b []byte) {
+func (c *Call) Sent(k media.Kind, rtcp bool, port int, to netip.AddrPort, b []byte, what Content) {
 	if c == nil {
 		return
 	}
-	c.packet(k, rtcp, true, port, to, b, time.Now(), false)
+	c.packet(k, rtcp, true, port, to, b, time.Now(), false, what)
 }
 
-func (c *Call) packet(k media.Kind, rtcp, sent bool, port int, remote netip.AddrPort, b []byte, now time.Time, refused bool) {
+func (c *Call) packet(k media.Kind, rtcp, sent bool, port int, remote netip.AddrPort, b []byte, now time.Time, refused bool, what Content) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	i := c.flow(k, rtcp, sent, port, remote)
@@ -187,7 +198,7 @@ func (c *Call) packet(k media.Kind, rtcp, sent bool, port int, remote netip.Addr
 		f.source(uint32(b[8])<<24|uint32(b[9])<<16|uint32(b[10])<<8|uint32(b[11]), b[1]&0x7f)
 	}
 	keep := len(b)
-	if !rtcp && !c.media {
+	if !rtcp && (!c.media || what == Secret || what == Encrypted && !c.encrypted) {
 		keep = headerLen(b)
 	}
 	if c.ring.buf == nil && c.room > 0 {

@@ -20,7 +20,8 @@ type Config struct {
 	Calls      int  `setting:"doctor_calls" default:"50" min:"0" max:"10000" doc:"How many ended calls the call doctor remembers; 0 switches it off."`
 	CallBytes  int  `setting:"trace_call_bytes" default:"262144" min:"16384" max:"1073741824" doc:"Memory for the packet headers of one call: its first packets and its newest ones are kept."`
 	TotalBytes int  `setting:"trace_total_bytes" default:"67108864" min:"1048576" max:"68719476736" doc:"Memory for all calls the call doctor knows; when it is used up, the oldest ended calls go, then new calls are kept without packets."`
-	Media      bool `setting:"trace_media" default:"false" doc:"Keep whole media packets, not their headers only: whoever may see the trace can then hear the call."`
+	Media      bool `setting:"trace_media" default:"false" doc:"Keep whole media packets, not their headers only: whoever may see the trace can then hear the call. Of calls that are encrypted headers only, unless trace_srtp_media is set, too."`
+	SRTPMedia  bool `setting:"trace_srtp_media" default:"false" doc:"With trace_media: keep the media of encrypted calls as well, decrypted."`
 }
 
 // Recorder holds the calls. Safe for concurrent use.
@@ -48,7 +49,7 @@ func (r *Recorder) Open(id string) *Call {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c := &Call{ID: id, Started: time.Now(), room: r.cfg.CallBytes, media: r.cfg.Media}
+	c := &Call{ID: id, Started: time.Now(), room: r.cfg.CallBytes, media: r.cfg.Media, encrypted: r.cfg.Media && r.cfg.SRTPMedia}
 	if r.size()+c.size() > r.cfg.TotalBytes {
 		r.shrink(c.size())
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -134,7 +135,7 @@ func TestRecorderBounds(t *testing.T) {
 	if c.room != 0 || r.Find("e9") != nil || r.Find("r0") == nil {
 		t.Errorf("room %d", c.room)
 	}
-	c.Sent(media.Audio, false, 4000, there, rtpPacket(1, 160))
+	c.Sent(media.Audio, false, 4000, there, rtpPacket(1, 160), Plain)
 	if s := c.Snapshot(); s.Packets != 0 || s.Seen != 1 || s.Flows[0].Packets != 1 {
 		t.Errorf("%+v", s)
 	}
@@ -150,9 +151,9 @@ func TestPackets(t *testing.T) {
 	c := r.Open("a")
 	total := (16 << 10) / headerSlot
 	for i := range 1000 {
-		c.Received(media.Audio, false, 4000, there, rtpPacket(uint16(i), 160), time.Unix(0, int64(i)), false)
+		c.Received(media.Audio, false, 4000, there, rtpPacket(uint16(i), 160), time.Unix(0, int64(i)), false, Plain)
 	}
-	c.Received(media.Audio, false, 4000, netip.MustParseAddrPort("203.0.113.5:9"), rtpPacket(1, 1), time.Now(), true)
+	c.Received(media.Audio, false, 4000, netip.MustParseAddrPort("203.0.113.5:9"), rtpPacket(1, 1), time.Now(), true, Plain)
 	var seqs []int
 	c.ring.each(func(p packet) {
 		if p.length != 172 || len(p.bytes) != 12 {
@@ -174,7 +175,7 @@ func TestPackets(t *testing.T) {
 		t.Errorf("%+v", s.Flows)
 	}
 	for i := range 100 { // strangers cannot grow it
-		c.Received(media.Audio, false, 4000, netip.AddrPortFrom(there.Addr(), uint16(i+1)), rtpPacket(1, 1), time.Now(), true)
+		c.Received(media.Audio, false, 4000, netip.AddrPortFrom(there.Addr(), uint16(i+1)), rtpPacket(1, 1), time.Now(), true, Plain)
 	}
 	if n := len(c.Snapshot().Flows); n != maxFlows {
 		t.Errorf("%d flows", n)
@@ -186,8 +187,8 @@ func TestPacketAllocatesNothing(t *testing.T) {
 	c := New(config()).Open("a")
 	b := rtpPacket(1, 160)
 	now := time.Now()
-	c.Received(media.Audio, false, 4000, there, b, now, false)
-	if n := testing.AllocsPerRun(1000, func() { c.Received(media.Audio, false, 4000, there, b, now, false) }); n > 0 {
+	c.Received(media.Audio, false, 4000, there, b, now, false, Plain)
+	if n := testing.AllocsPerRun(1000, func() { c.Received(media.Audio, false, 4000, there, b, now, false, Plain) }); n > 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -199,7 +200,7 @@ func TestWholePackets(t *testing.T) {
 		cfg.Media = whole
 		c := New(cfg).Open("a")
 		c.Host("198.51.100.1")
-		c.Received(media.Audio, false, 4000, there, rtpPacket(1, 160), time.Now(), false)
+		c.Received(media.Audio, false, 4000, there, rtpPacket(1, 160), time.Now(), false, Plain)
 		var b bytes.Buffer
 		if err := c.WritePCAP(&b); err != nil {
 			t.Fatal(err)
@@ -224,8 +225,8 @@ func TestNil(t *testing.T) {
 	c := r.Open("a")
 	c.Host("h")
 	c.Note("n")
-	c.Sent(media.Audio, false, 1, there, nil)
-	c.Received(media.Audio, false, 1, there, nil, time.Now(), false)
+	c.Sent(media.Audio, false, 1, there, nil, Plain)
+	c.Received(media.Audio, false, 1, there, nil, time.Now(), false, Plain)
 	c.End(nil)
 	r.Message(true, here, there, sip("a", ""))
 	if r.Find("a") != nil || r.List() != nil {
@@ -238,6 +239,32 @@ func BenchmarkPacket(b *testing.B) {
 	p, now := rtpPacket(1, 1200), time.Now()
 	b.ReportAllocs()
 	for b.Loop() {
-		c.Received(media.Video, false, 4000, there, p, now, false)
+		c.Received(media.Video, false, 4000, there, p, now, false, Plain)
+	}
+}
+
+// TestPayloads: whole packets are kept only where the settings say so, of
+// encrypted calls only where they say it twice, and of digits never.
+func TestPayloads(t *testing.T) {
+	for _, c := range []struct {
+		cfg                      Config
+		plain, encrypted, secret int
+	}{
+		{Config{}, 12, 12, 12},
+		{Config{SRTPMedia: true}, 12, 12, 12},
+		{Config{Media: true}, 172, 12, 12},
+		{Config{Media: true, SRTPMedia: true}, 172, 172, 12},
+	} {
+		c.cfg.Calls, c.cfg.CallBytes, c.cfg.TotalBytes = 1, 1<<16, 1<<20
+		call := New(c.cfg).Open("x")
+		for _, what := range []Content{Plain, Encrypted, Secret} {
+			call.Received(media.Audio, false, 4000, there, rtpPacket(1, 160), time.Now(), false, what)
+			call.Sent(media.Audio, false, 4000, there, rtpPacket(1, 160), what)
+		}
+		var got []int
+		call.ring.each(func(p packet) { got = append(got, len(p.bytes)) })
+		if want := []int{c.plain, c.plain, c.encrypted, c.encrypted, c.secret, c.secret}; !slices.Equal(got, want) {
+			t.Errorf("%+v: kept %v, want %v", c.cfg, got, want)
+		}
 	}
 }
