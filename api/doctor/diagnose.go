@@ -135,7 +135,7 @@ func anyReceived(r *Report) bool { return lastReceived(r) != "" }
 
 func lastReceived(r *Report) (line string) {
 	for _, m := range r.Messages {
-		if !m.Sent {
+		if !m.Sent && m.At >= 0 { // REGISTERs may be older than the call
 			line = m.Line
 		}
 	}

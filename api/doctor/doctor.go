@@ -7,6 +7,7 @@ package doctor
 import (
 	"cmp"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 
@@ -122,6 +123,8 @@ func (s *Service) find(id string) (*trace.Call, error) {
 
 func (s *Service) report(c *trace.Call) *Report {
 	snap := c.Snapshot()
+	snap.Messages = append(snap.Messages, s.rec.Registering(snap.Account)...)
+	slices.SortStableFunc(snap.Messages, func(a, b trace.Message) int { return a.At.Compare(b.At) })
 	o, over := snap.Final.(outcome)
 	if !over {
 		o.info.CallID, o.info.Status = snap.ID, calls.Pending

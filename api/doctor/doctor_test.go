@@ -76,7 +76,7 @@ func TestReport(t *testing.T) {
 	s.Digit("c1", "", "INFO") // one not to be shown
 	s.Digit("nobody", "5", "RTP")
 	for i := range 10 {
-		c.Received(media.Audio, false, 31002, netip.MustParseAddrPort("203.0.113.7:6000"), []byte{0x80, 0, 0, byte(i), 0, 0, 0, 0, 0, 0, 0, 9, 1}, time.Now(), false)
+		c.Received(media.Audio, false, 31002, netip.MustParseAddrPort("203.0.113.7:6000"), []byte{0x80, 0, 0, byte(i), 0, 0, 0, 0, 0, 0, 0, 9, 1}, time.Now(), false, trace.Plain)
 	}
 	reg.stats = calls.Stats{Tracks: []calls.TrackStats{{Kind: media.Audio, Codec: "PCMU", Transport: leg.Stats{PacketsReceived: 10}}}}
 	s.Observe(info(calls.Finish, 200, leg.Cause{Text: "terminated by REST", Local: true}))
@@ -206,5 +206,29 @@ func TestHTTP(t *testing.T) {
 	off.Observe(info(calls.Trying, 100, leg.Cause{}))
 	if _, err := off.Report("c1"); err == nil || !strings.Contains(err.Error(), "doctor_calls") || len(off.List()) != 0 {
 		t.Errorf("switched off: %v", err)
+	}
+}
+
+// TestRegistersOfACall: what was said to register the call's account is in its
+// report, whoever has sent it, without the password; that of others is not.
+func TestRegistersOfACall(t *testing.T) {
+	s, c, _ := examine("")
+	c.Account("10006@pbx")
+	say := func(sent bool, id, account, first string) {
+		s.rec.Message(sent, here, phone, []byte(first+"\r\nTo: <sip:"+account+">\r\nCall-ID: "+id+"\r\nCSeq: 7 REGISTER\r\nAuthorization: Digest username=\"u\", response=\"5ecret\"\r\n\r\n"))
+	}
+	say(true, "r1", "10006@pbx", "REGISTER sip:pbx SIP/2.0")
+	say(false, "r1", "10006@pbx", "SIP/2.0 403 Forbidden")
+	say(true, "r2", "10007@pbx", "REGISTER sip:pbx SIP/2.0")
+	say(false, "r3", "10006@pbx", "REGISTER sip:pbx SIP/2.0") // somebody registers here
+	var lines []string
+	for _, m := range report(t, s).Messages {
+		lines = append(lines, m.Line)
+		if strings.Contains(m.Text, "5ecret") {
+			t.Error("the password is shown")
+		}
+	}
+	if got := strings.Join(lines, ", "); got != "INVITE, REGISTER, 403 Forbidden (REGISTER)" {
+		t.Errorf("messages %s", got)
 	}
 }

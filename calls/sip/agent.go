@@ -222,6 +222,9 @@ func (a *Agent) begin(d *dialog) (leg.Leg, error) {
 		return nil, err
 	}
 	d.media.trace = a.trace.Open(d.callID)
+	if d.req.Register {
+		d.media.trace.Account(d.party.login + "@" + d.party.domain)
+	}
 	go func() {
 		defer a.work.Done()
 		d.run(ctx)

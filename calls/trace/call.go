@@ -63,6 +63,7 @@ type Call struct {
 	mu       sync.Mutex
 	ended    time.Time
 	host     string
+	account  string
 	messages []Message
 	text     int // bytes of messages
 	notes    []Note
@@ -88,6 +89,7 @@ type Snapshot struct {
 	Started time.Time
 	// Ended is zero while the call runs.
 	Ended    time.Time
+	Account  string // registered for it, login@domain, "" for none
 	Host     string // our address as announced to the other party
 	Messages []Message
 	Notes    []Note
@@ -247,7 +249,7 @@ func remember[T comparable](list []T, v T) []T {
 func (c *Call) Snapshot() Snapshot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := Snapshot{ID: c.ID, Started: c.Started, Ended: c.ended, Host: c.host, Forgotten: c.lost, Packets: c.ring.len(), Seen: c.ring.seen, Final: c.final,
+	s := Snapshot{ID: c.ID, Started: c.Started, Ended: c.ended, Account: c.account, Host: c.host, Forgotten: c.lost, Packets: c.ring.len(), Seen: c.ring.seen, Final: c.final,
 		Messages: append([]Message(nil), c.messages...), Notes: append([]Note(nil), c.notes...), Flows: append([]Flow(nil), c.flows...)}
 	for i := range s.Flows { // the lists grow
 		s.Flows[i].SSRCs = append([]uint32(nil), s.Flows[i].SSRCs...)

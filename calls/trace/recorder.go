@@ -11,6 +11,7 @@ import (
 	"bytes"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -31,6 +32,7 @@ type Recorder struct {
 	mu    sync.Mutex
 	calls []*Call // oldest first
 	byID  map[string]*Call
+	regs  map[string]*registration // by Call-ID
 }
 
 // New makes a recorder; nil when the settings switch it off.
@@ -38,7 +40,7 @@ func New(c Config) *Recorder {
 	if c.Calls <= 0 {
 		return nil
 	}
-	return &Recorder{cfg: c, byID: map[string]*Call{}}
+	return &Recorder{cfg: c, byID: map[string]*Call{}, regs: map[string]*registration{}}
 }
 
 // Open begins the record of a call. An earlier one with this Call-ID is kept
@@ -104,6 +106,9 @@ func (r *Recorder) Message(sent bool, local, remote netip.AddrPort, b []byte) {
 	}
 	r.mu.Lock()
 	c := r.byID[string(id)]
+	if c == nil {
+		r.registering(string(id), sent, local, remote, b)
+	}
 	r.mu.Unlock()
 	if c != nil {
 		c.message(sent, local, remote, b)
@@ -138,7 +143,10 @@ func (r *Recorder) List() []*Call {
 
 // callID is the value of the Call-ID header or its compact form (RFC 3261
 // section 20.8), nil without one.
-func callID(b []byte) []byte {
+func callID(b []byte) []byte { return header(b, "Call-ID", "i") }
+
+// header is the value of the first header with one of two names, nil without one.
+func header(b []byte, long, short string) []byte {
 	for len(b) > 0 {
 		line, rest, _ := bytes.Cut(b, []byte{'\n'})
 		if len(bytes.TrimRight(line, "\r")) == 0 {
@@ -146,7 +154,7 @@ func callID(b []byte) []byte {
 		}
 		name, value, found := bytes.Cut(line, []byte{':'})
 		name = bytes.TrimRight(name, " \t")
-		if found && (bytes.EqualFold(name, []byte("Call-ID")) || bytes.EqualFold(name, []byte("i"))) {
+		if found && (strings.EqualFold(string(name), long) || strings.EqualFold(string(name), short)) {
 			return bytes.TrimSpace(value)
 		}
 		b = rest

@@ -268,3 +268,21 @@ func TestPayloads(t *testing.T) {
 		}
 	}
 }
+
+// TestRegistrationsAreBounded: the newest messages of the newest registrations.
+func TestRegistrationsAreBounded(t *testing.T) {
+	r := New(Config{Calls: 1, CallBytes: 1 << 14, TotalBytes: 1 << 20})
+	const last = 2*maxRegistrations - 1
+	for i := range last + 1 {
+		for range 1 + 2*maxRegisters*(i/last) {
+			r.Message(true, there, there, fmt.Appendf(nil, "REGISTER sip:x SIP/2.0\r\nt: <sip:a%d@x>\r\ni: %d\r\n\r\n", i, i))
+		}
+	}
+	r.Message(true, there, there, fmt.Appendf(nil, "REGISTER sip:x SIP/2.0\r\nt: <sip:big@x>\r\ni: big\r\n\r\n%s", make([]byte, 2*maxRegisterText)))
+	if len(r.regs) != maxRegistrations || len(r.Registering("a0@x")) != 0 || len(r.Registering(fmt.Sprintf("a%d@x", last))) != maxRegisters || len(r.Registering("big@x")) != 1 {
+		t.Errorf("%d registrations", len(r.regs))
+	}
+	if r.Registering("") != nil || (*Recorder)(nil).Registering("a") != nil {
+		t.Error("something of nobody")
+	}
+}
