@@ -72,8 +72,8 @@ func (f *flow) packet(p *rtp.Packet, at time.Time) {
 	if r.how == convert && w == nil {
 		w = f.hire()
 	}
-	if w != nil && (r.how == convert || w.pending.Load() > 0) {
-		w.push(item{p: p, at: at, plan: pl})
+	if w != nil && (f.turned || w.pending.Load() > 0) { // what travels beside the sound is part of its row
+		w.push(item{p: p, at: at, plan: pl, turned: f.turned})
 		return
 	}
 	f.direct(r, p, at)

@@ -4,7 +4,7 @@ import "time"
 
 // Bounds of what is waited behind a hole for packets that were overtaken.
 const (
-	waitFirst = 20 * time.Millisecond
+	waitFirst = 25 * time.Millisecond
 	waitLeast = 5 * time.Millisecond
 	waitMost  = 40 * time.Millisecond
 )

@@ -73,7 +73,9 @@ func (s *sound) packet(it item, lost int) {
 	switch {
 	case r.how == convert:
 		s.convert(r, it, lost)
-	case s.conv != nil && !s.resume && (r.how == event || r.how == noise):
+	case it.turned && (s.conv == nil || s.resume):
+		s.f.counters.dropped.Add(1) // there is nothing yet that it could be beside
+	case it.turned && (r.how == event || r.how == noise):
 		payload := it.p.Payload
 		if r.how == event {
 			payload = reclock(&s.digit, payload, r.hz, r.outHz)

@@ -25,6 +25,8 @@ type item struct {
 	p    *rtp.Packet
 	at   time.Time
 	plan *plan
+	// turned says that the sound around it is converted.
+	turned bool
 
 	ntp      uint64
 	ts, ssrc uint32
