@@ -47,7 +47,7 @@ func TestKeyframes(t *testing.T) {
 			b.FromB(control(media.Video, &rtcp.PictureLossIndication{}, &rtcp.FullIntraRequest{}))
 			filmed(b, x, &seq, &done, 1)
 		}
-		if n := len(x.requests()); n < 5 || n > 1+4000/300 {
+		if n := len(x.requests()); n < 5 || n > 2+4000/300 {
 			t.Errorf("%d requests in 4 s", n-1)
 		}
 		filmed(b, x, &seq, &done, 100)
