@@ -69,10 +69,29 @@ func (s *Server) metrics() []outputs.Metric {
 		out = append(out, outputs.Metric{Name: "lineout_calls", Help: "Calls now, by status.",
 			Labels: map[string]string{"status": string(st)}, Value: float64(n.ByStatus[st])})
 	}
+	out = append(out, s.registrationMetrics()...)
 	for _, st := range s.calls.AllStats() {
 		out = append(out, callMetrics(st)...)
 	}
 	return append(out, s.streamMetrics()...)
+}
+
+// registrationMetrics count our bindings elsewhere, and those of phones here.
+func (s *Server) registrationMetrics() []outputs.Metric {
+	bound, failing := 0, 0
+	for _, r := range s.agent.Registrations() {
+		if r.Registered {
+			bound++
+		}
+		if r.Failures > 0 {
+			failing++
+		}
+	}
+	return []outputs.Metric{
+		{Name: "lineout_sip_accounts_registered", Help: "SIP accounts registered at their server now.", Value: float64(bound)},
+		{Name: "lineout_sip_accounts_failing", Help: "SIP accounts whose last REGISTER failed.", Value: float64(failing)},
+		{Name: "lineout_sip_phones_registered", Help: "SIP phones of users registered at this server now.", Value: float64(len(s.agent.Phones()))},
+	}
 }
 
 // callMetrics are those of one running call. They go with it.

@@ -135,7 +135,7 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 	s.agent.ServeUsers(s.users, s.calls)
 	s.doctor.Watch(s.calls)
 	s.sockets = ws.New(settings.WS, ws.Deps{Stream: s.hub.Get, Play: s.play, Phone: s.phone(), Log: log})
-	if s.api, err = rest.New(settings.REST, rest.Deps{Calls: s.calls, Streams: s.hub, Viewers: s.viewers, Registrations: s.agent.Registrations,
+	if s.api, err = rest.New(settings.REST, rest.Deps{Calls: s.calls, Streams: s.hub, Viewers: s.viewers, Registrations: s.agent.Registrations, Phones: s.agent.Phones,
 		RecordName: s.recorder.RecordName, Outputs: s.outputs, Methods: []map[string]outputs.Method{s.sockets.Methods()}, Log: log}); err != nil {
 		return s, err
 	}

@@ -56,6 +56,7 @@ func (a *API) callMethods() map[string]outputs.Method {
 		"call/reject":       a.callReject,
 
 		"registration/find_all": a.registrationFindAll,
+		"user/find_all":         a.userFindAll,
 		"message/send":          a.messageSend,
 
 		"call/inject_sound":            a.callInject(true),

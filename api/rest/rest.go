@@ -45,6 +45,8 @@ type Deps struct {
 	Streams interface{ List() []*pipeline.Stream }
 	// Registrations lists the SIP accounts that are registered or should be; may be nil.
 	Registrations func() []leg.Registration
+	// Phones lists the SIP phones that are registered at this server; may be nil.
+	Phones func() []leg.Phone
 	// Viewers lists those who play a stream; nil when no output has any.
 	Viewers func() []Viewer
 	// RecordName is the file a stream is being recorded to, "" for none; may be nil.

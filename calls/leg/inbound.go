@@ -63,8 +63,9 @@ type Receiver interface {
 type Text struct {
 	// ID is the message's own; From and To are user parts, as in Incoming.
 	ID, From, To, DisplayName string
-	// Trunk or Account names what it came through; both are empty when it came
-	// from the server of a present call or registration.
+	// Trunk or Account names what it came through, or the user of this server who
+	// wrote it; both are empty when it came from the server of a present call or
+	// registration.
 	Trunk, Account string
 	Source         string
 	// ContentType is text/plain or message/cpim.

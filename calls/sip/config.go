@@ -63,7 +63,7 @@ type Config struct {
 	Trunks            []string `setting:"sip_trunks" secret:"password" doc:"peers that may call us, one entry each: name=office and from=192.0.2.0/24|198.51.100.7 (their addresses), or user=pbx password=secret (their digest login), or both"`
 	DigestAlgorithms  []string `setting:"sip_digest_algorithms" default:"SHA-256,MD5" choices:"SHA-256,MD5" doc:"what callers of sip_trunks are asked for, the best first; older peers fail unless it is MD5 alone"`
 	Accounts          []string `setting:"sip_accounts" secret:"password" doc:"accounts that stay registered so that they can be called, one entry each: login=10006 password=secret domain=pbx.example, and if needed authName= proxy= port= expires= (seconds)"`
-	AddContactID      bool     `setting:"sip_add_contact_id" default:"true" doc:"put an id into the Contact of sip_accounts, so that calls to them are known wherever they come from; false for registrars that drop it: then calls must come from the address of the account's server"`
+	AddContactID      bool     `setting:"sip_add_contact_id" default:"true" doc:"put an id into the Contact of accounts we register, so that calls to them are known wherever they come from; false for registrars that drop it: then calls must come from the address of the account's server"`
 	IncomingMax       int      `setting:"sip_incoming_max" default:"200" min:"0" max:"100000" doc:"most calls to us at a time; more are answered 503 with Retry-After"`
 	IncomingPerSource int      `setting:"sip_incoming_max_per_source" default:"100" min:"1" max:"100000" doc:"most calls to us at a time from one address"`
 

@@ -44,21 +44,8 @@ func (a *Agent) invited(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 	source := sourceOf(req).addr
 	from, known := a.identify(req, source)
 	if !known {
-		var challenge, again bool
-		from, known, challenge, again = a.login(req, source)
-		if login := userOf(req.From().Address); !known && a.servesUser(req, source) {
-			switch id := a.prove(req, login, source); id {
-			case proven:
-				from, known = origin{user: a.users.Account(login)}, true
-			case impostor, tooMany:
-				a.refuseLogin(req, tx, source, id)
-				return
-			default:
-				challenge, again = true, again || id == staleYet
-			}
-		}
-		if !known && challenge {
-			a.challenge(req, tx, source, again)
+		var answered bool
+		if from, known, answered = a.admitted(req, tx, source); answered {
 			return
 		}
 	}
@@ -95,6 +82,28 @@ func (a *Agent) invited(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 		defer a.dismissCall(source.Addr())
 		d.run(ctx)
 	}()
+}
+
+// admitted says who sends a request by the login it comes with, that of a trunk
+// or of a user. answered is true when the sender was asked for one, or refused.
+func (a *Agent) admitted(req *sipmsg.Request, tx *sipmsg.ServerTx, source netip.AddrPort) (from origin, known, answered bool) {
+	from, known, challenge, again := a.login(req, source)
+	if login := userOf(req.From().Address); !known && a.servesUser(req, source) {
+		switch id := a.prove(req, login, source); id {
+		case proven:
+			return origin{user: a.users.Account(login)}, true, false
+		case impostor, tooMany:
+			a.refuseLogin(req, tx, source, id)
+			return origin{}, false, true
+		default:
+			challenge, again = true, again || id == staleYet
+		}
+	}
+	if !known && challenge {
+		a.challenge(req, tx, source, again)
+		return origin{}, false, true
+	}
+	return from, known, false
 }
 
 // turnAway refuses a stranger, or says nothing to one who comes too often.

@@ -33,13 +33,12 @@ func (a *Agent) TakeTexts(r leg.TextReceiver) {
 func (a *Agent) texted(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 	source := sourceOf(req).addr
 	from, known := a.identify(req, source)
-	if !known && a.isPeer(source.Addr()) {
+	if !known && a.isPeer(source.Addr()) && !a.servesUser(req, source) {
 		known = true
 	}
 	if !known {
-		var challenge, again bool
-		if from, known, challenge, again = a.login(req, source); challenge {
-			a.challenge(req, tx, source, again)
+		var answered bool
+		if from, known, answered = a.admitted(req, tx, source); answered {
 			return
 		}
 	}
@@ -58,6 +57,9 @@ func (a *Agent) texted(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 	}
 	t := leg.Text{ID: plain(req.CallID().Value()), From: userOf(req.From().Address), To: req.Recipient.User,
 		DisplayName: plain(strings.Trim(req.From().DisplayName, `"`)), Trunk: from.trunk, Source: req.Source(), ContentType: kind, Body: body}
+	if from.user != "" {
+		t.Account = from.user
+	}
 	if from.account != nil {
 		t.Account, t.To = from.account.name, from.account.key.login
 	}
