@@ -25,27 +25,47 @@ type guard struct {
 
 var errNotEncrypted = errors.New("the other side does not encrypt media, and this call must be (sip_srtp)")
 
-// use takes over keys; a key that stays keeps its context.
+// use takes over keys at once.
 func (g *guard) use(tx, rx crypto) error {
+	commit, err := g.plan(tx, rx)
+	if err == nil {
+		commit()
+	}
+	return err
+}
+
+// plan prepares keys that commit takes over, so that a description of which
+// another section cannot be used changes nothing. A key that stays keeps its
+// context. One plan at a time: changes of a session wait for each other.
+func (g *guard) plan(tx, rx crypto) (commit func(), err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.tx == nil || g.txKey.suite != tx.suite || g.txKey.key != tx.key {
-		c, err := tx.context()
-		if err != nil {
-			return err
+	send, receive := g.tx, g.rx
+	if send == nil || g.txKey.suite != tx.suite || g.txKey.key != tx.key {
+		if send, err = tx.context(); err != nil {
+			return nil, err
 		}
-		g.tx, g.txKey = c, tx
 	}
-	if g.rx == nil || g.rxKey.suite != rx.suite || g.rxKey.key != rx.key {
-		c, err := rx.context(srtp.SRTPReplayProtection(replayWindow), srtp.SRTCPReplayProtection(replayWindow))
-		if err != nil {
-			return err
+	if receive == nil || g.rxKey.suite != rx.suite || g.rxKey.key != rx.key {
+		if receive, err = rx.context(srtp.SRTPReplayProtection(replayWindow), srtp.SRTCPReplayProtection(replayWindow)); err != nil {
+			return nil, err
 		}
-		g.rx, g.rxKey = c, rx
 	}
-	g.encrypts.Store(true)
-	return nil
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if send != g.tx {
+			g.tx, g.txKey = send, tx
+		}
+		if receive != g.rx {
+			g.rx, g.rxKey = receive, rx
+		}
+		g.encrypts.Store(true)
+	}, nil
 }
+
+// inClear is the commit of a session without keys.
+func inClear() {}
 
 func (c crypto) context(options ...srtp.ContextOption) (*srtp.Context, error) {
 	ctx, err := srtp.CreateContext([]byte(c.key[:c.suite.key]), []byte(c.key[c.suite.key:]), c.suite.profile, options...)
@@ -89,36 +109,37 @@ func (g *guard) open(b []byte, control bool) ([]byte, error) {
 	return g.rx.DecryptRTP(b, b, nil)
 }
 
-// answered takes the other side's answer to our offer of keys. A session that
+// answered plans for the other side's answer to our offer of keys. A session that
 // was encrypted stays so, and one that must be is not begun without.
-func (g *guard) answered(offered []crypto, must bool, m *sdpMedia) error {
+func (g *guard) answered(offered []crypto, must bool, m *sdpMedia) (commit func(), err error) {
 	for _, theirs := range m.cryptos {
 		for _, ours := range offered {
 			if ours.tag == theirs.tag && ours.suite == theirs.suite {
-				return g.use(ours, theirs)
+				return g.plan(ours, theirs)
 			}
 		}
 	}
 	if _, on := g.own(); on || must || m.encrypted() {
-		return errNotEncrypted
+		return nil, errNotEncrypted
 	}
-	return nil
+	return inClear, nil
 }
 
-// offered takes an offer of the other side; the result is the line of our answer,
+// offered plans for an offer of the other side; lines is that of our answer,
 // which goes on with our key while the suite stays.
-func (g *guard) offered(mode srtpMode, m *sdpMedia) ([]crypto, error) {
+func (g *guard) offered(mode srtpMode, m *sdpMedia) (lines []crypto, commit func(), err error) {
 	own, on := g.own()
 	if len(m.cryptos) == 0 || mode == srtpOff && !on && !m.encrypted() {
 		if on || mode == srtpRequired || m.encrypted() {
-			return nil, errNotEncrypted
+			return nil, nil, errNotEncrypted
 		}
-		return nil, nil
+		return nil, inClear, nil
 	}
 	theirs := m.cryptos[0] // their order is their preference (RFC 4568 section 5.1.2)
 	if !on || own.suite != theirs.suite {
 		own = newCrypto(theirs.tag, theirs.suite)
 	}
 	own.tag = theirs.tag
-	return []crypto{own}, g.use(own, theirs)
+	commit, err = g.plan(own, theirs)
+	return []crypto{own}, commit, err
 }

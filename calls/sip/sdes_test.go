@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	sipmsg "github.com/emiago/sipgo/sip"
 	"github.com/pion/rtp"
 
 	"lineout/calls/leg"
@@ -165,7 +166,10 @@ func TestNoDowngrade(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		err := g.answered(ours, c.must, c.m)
+		commit, err := g.answered(ours, c.must, c.m)
+		if err == nil {
+			commit()
+		}
 		if _, on := g.own(); (err == nil) != c.ok || on != c.then {
 			t.Errorf("answer %d: %v, encrypted %v", i, err, on)
 		}
@@ -185,7 +189,10 @@ func TestNoDowngrade(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		keys, err := g.offered(c.mode, c.m)
+		keys, commit, err := g.offered(c.mode, c.m)
+		if err == nil {
+			commit()
+		}
 		if _, on := g.own(); (err == nil) != c.ok || on != c.then || on && err == nil && keys[0].tag != 4 {
 			t.Errorf("offer %d: %v %v, encrypted %v", i, keys, err, on)
 		}
@@ -264,4 +271,45 @@ func TestBaresipSRTP(t *testing.T) {
 	call := s.dial(t, r)
 	call.wait(leg.Answered)
 	peers.Eventually(t, "sound in the clear", 10*time.Second, func() bool { return call.count(8) > 20 })
+}
+
+// TestRefusedOfferChangesNothing: new keys and another address for the sound, and
+// pictures without the encryption they had: 488, and the sound is as before (RFC
+// 3261 section 14.1).
+func TestRefusedOfferChangesNothing(t *testing.T) {
+	t.Parallel()
+	u, s := newUAS(t), start(t, nil)
+	video := []string{"m=video 9010 RTP/AVP 112", "a=rtpmap:112 H264/90000"}
+	c := u.establish(t, s, func(r *leg.Request) { r.SendVideo = true }, video...)
+	d := s.find(u.in.CallID().Value())
+	old := [2]crypto{newCrypto(1, suites[0]), newCrypto(1, suites[0])}
+	for _, x := range d.media.sections {
+		if err := x.guard.use(old[0], old[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	offer := u.sdp(append([]string{"a=crypto:" + newCrypto(1, suites[0]).line()}, video...)...)
+	u.ask("INVITE", strings.Replace(offer, fmt.Sprint("audio ", u.rtpPort()), "audio 9020", 1), fmt.Sprintf("Contact: <sip:bob@127.0.0.1:%d>", u.port()), "Content-Type: application/sdp")
+	for {
+		if r, ok := u.read().(*sipmsg.Response); ok && r.StatusCode >= 200 {
+			if r.StatusCode != 488 {
+				t.Fatalf("want 488, got\n%s", r)
+			}
+			break
+		}
+	}
+	u.ask("ACK", "")
+	for _, x := range d.media.sections {
+		x.guard.mu.Lock()
+		if x.guard.txKey.key != old[0].key || x.guard.rxKey.key != old[1].key {
+			t.Errorf("%v has other keys", x.kind)
+		}
+		x.guard.mu.Unlock()
+	}
+	if st := c.wait(leg.Answered).Media.Stats(); len(st) != 2 || st[0].Remote != fmt.Sprint("127.0.0.1:", u.rtpPort()) {
+		t.Errorf("media %+v", st)
+	}
+	if n := c.countEvents(leg.MediaChanged); n != 0 {
+		t.Errorf("%d changes were told", n)
+	}
 }

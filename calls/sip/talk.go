@@ -206,9 +206,11 @@ func (d *dialog) applyAnswer(body []byte, again bool) error {
 			if !m.usable() || !common {
 				break
 			}
-			if err := s.guard.answered(o.cryptos, d.srtp == srtpRequired, m); err != nil {
+			commit, err := s.guard.answered(o.cryptos, d.srtp == srtpRequired, m)
+			if err != nil {
 				return err
 			}
+			commit()
 			dir := makeDirection(m.dir.receives() && o.dir.sends(), m.dir.sends() && o.dir.receives())
 			if err := d.configure(s, m, a, dir, now); err != nil {
 				return err
@@ -256,28 +258,42 @@ func (d *dialog) wasEarly() bool {
 
 // configure gives a section what was agreed, with names resolved.
 func (d *dialog) configure(s *section, m *sdpMedia, a *agreement, dir direction, now time.Time) error {
-	var rtp, ctl netip.AddrPort
-	if !m.held() {
-		var err error
-		if rtp, err = d.a.mediaAddr(d.life, m.host, m.port); err != nil {
-			return err
-		}
-		if rtp.Addr().IsMulticast() || rtp.Addr() == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
-			return fmt.Errorf("media to the group address %v is not sent", rtp.Addr())
-		}
-		ctl = netip.AddrPortFrom(rtp.Addr(), rtp.Port()+1)
-		if m.mux {
-			ctl = rtp
-		}
-		if m.rtcpPort != 0 {
-			ctl = netip.AddrPortFrom(rtp.Addr(), uint16(m.rtcpPort))
-		}
-		if m.rtcpHost != "" && m.rtcpHost != m.host {
-			if at, err := d.a.mediaAddr(d.life, m.rtcpHost, int(ctl.Port())); err == nil && !at.Addr().IsMulticast() && !at.Addr().IsUnspecified() {
-				ctl = at
-			}
+	rtp, ctl, err := d.destination(m)
+	if err == nil {
+		d.adopt(s, m, a, dir, rtp, ctl, now)
+	}
+	return err
+}
+
+// destination is where a section's media and its control packets go, with names
+// resolved; nowhere while it is held.
+func (d *dialog) destination(m *sdpMedia) (rtp, ctl netip.AddrPort, err error) {
+	if m.held() {
+		return rtp, ctl, nil
+	}
+	if rtp, err = d.a.mediaAddr(d.life, m.host, m.port); err != nil {
+		return rtp, ctl, err
+	}
+	if rtp.Addr().IsMulticast() || rtp.Addr() == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		return rtp, ctl, fmt.Errorf("media to the group address %v is not sent", rtp.Addr())
+	}
+	ctl = netip.AddrPortFrom(rtp.Addr(), rtp.Port()+1)
+	if m.mux {
+		ctl = rtp
+	}
+	if m.rtcpPort != 0 {
+		ctl = netip.AddrPortFrom(rtp.Addr(), uint16(m.rtcpPort))
+	}
+	if m.rtcpHost != "" && m.rtcpHost != m.host {
+		if at, err := d.a.mediaAddr(d.life, m.rtcpHost, int(ctl.Port())); err == nil && !at.Addr().IsMulticast() && !at.Addr().IsUnspecified() {
+			ctl = at
 		}
 	}
+	return rtp, ctl, nil
+}
+
+// adopt gives a section what was agreed.
+func (d *dialog) adopt(s *section, m *sdpMedia, a *agreement, dir direction, rtp, ctl netip.AddrPort, now time.Time) {
 	var silence []byte
 	if c, ok := d.a.table.Get(a.send.codec).(codecs.Silencer); ok {
 		silence = c.Silence()
@@ -287,7 +303,6 @@ func (d *dialog) configure(s *section, m *sdpMedia, a *agreement, dir direction,
 		d.media.keys.bar(byPLI, m.fir && !m.pli)
 		d.media.keys.bar(byFIR, m.pli && !m.fir)
 	}
-	return nil
 }
 
 // startMedia starts the pacing of the session, once.
