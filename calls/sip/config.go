@@ -36,7 +36,7 @@ type Config struct {
 	TLSCert      string        `setting:"sip_tls_cert" doc:"file with this server's certificate chain (PEM); shown to who connects by TLS, and to servers that ask for one"`
 	TLSKey       string        `setting:"sip_tls_key" doc:"file with the private key of sip_tls_cert (PEM)"`
 	TLSCA        string        `setting:"sip_tls_ca" doc:"file with the certificate authorities (PEM) trusted for SIP over TLS; empty means those of the system"`
-	LargeOverTCP bool          `setting:"sip_large_over_tcp" default:"false" doc:"send an INVITE of more than 1300 bytes by TCP if the server takes it and no transport was named, else by UDP all the same"`
+	LargeOverTCP string        `setting:"sip_large_over_tcp" default:"known" choices:"known,try,never" doc:"when an INVITE of more than 1300 bytes goes by TCP although no transport was named: known (the server has a connection of TCP with us, or its domain's SRV records say that it takes TCP), try (whenever it accepts TCP within a second) or never; else it goes by UDP"`
 	SRTP         string        `setting:"sip_srtp" default:"secure" doc:"media encryption with keys in the SDP (RFC 4568): off, secure (offered in calls over TLS), optional (offered in all calls) or required (no call without it)"`
 	Keepalive    time.Duration `setting:"sip_keepalive" default:"30s" unit:"s" doc:"how often connections of TCP and TLS that this server made are pinged; 0 means never"`
 	OptionsPing  time.Duration `setting:"sip_options_interval" default:"0s" unit:"s" doc:"how often a server at which an account is registered is asked for a sign of life by OPTIONS, which keeps a NAT's way open; 0 means never"`

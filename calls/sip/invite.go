@@ -19,10 +19,6 @@ const (
 	// 3261 section 9.1 allows 32 s, but the ports are wanted back.
 	cancelTime = 10 * time.Second
 	byeTime    = 3 * time.Second
-	// A request of more bytes than largeRequest is to go by TCP (RFC 3261
-	// section 18.1.1); largeTime is how long a server may take to accept that.
-	largeRequest = 1300
-	largeTime    = time.Second
 	// maxForks bounds how many other branches' 2xx are acknowledged and ended.
 	maxForks = 8
 )
@@ -104,14 +100,9 @@ func (d *dialog) inviteAt(setup context.Context, next hop) (*sipmsg.Response, le
 		d.elsewhere = true
 		return nil, d.failed(leg.Setup, 0, "%v", err)
 	}
-	if d.aim(at, next) > largeRequest && d.a.cfg.LargeOverTCP && d.party.flexible {
-		tcp := hop{overTCP, next.addr, next.name}
-		ctx, cancel := context.WithTimeout(setup, largeTime)
-		defer cancel()
-		if at, err := d.a.reach(ctx, tcp); err == nil {
+	if d.aim(at, next) > largeRequest {
+		if tcp, at, ok := d.a.overTCPInstead(setup, d.party, next); ok {
 			d.aim(at, tcp)
-		} else {
-			d.log.Debug("SIP server takes no TCP, the large INVITE goes by UDP", "error", err)
 		}
 	}
 	return d.invite()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -171,10 +172,52 @@ func TestReconnect(t *testing.T) {
 	}
 }
 
+// TestLargeOverKnownTCP: by itself TCP is taken only where it is known to be.
+func TestLargeOverKnownTCP(t *testing.T) {
+	t.Parallel()
+	z := &zone{srv: map[string][]*net.SRV{"_sip._tcp.d.test": {{Target: "one.d.test.", Port: 5070}}}, hosts: map[string][]string{"one.d.test": {"192.0.2.1"}}}
+	a := bare()
+	a.dns = z
+	one := netip.MustParseAddrPort("192.0.2.1:5070")
+	for _, c := range []struct {
+		server sipServer
+		at     netip.AddrPort
+		want   bool
+	}{
+		{sipServer{host: "d.test"}, one, true},
+		{sipServer{host: "d.test"}, netip.MustParseAddrPort("192.0.2.2:5070"), false}, // another server of UDP
+		{sipServer{host: "d.test", port: 5070}, one, false},
+		{sipServer{host: "e.test"}, one, false},
+	} {
+		if got := a.takesTCP(t.Context(), &party{server: c.server}, hop{overTCP, c.at, ""}); got != c.want {
+			t.Errorf("%+v at %v: %v", c.server, c.at, got)
+		}
+	}
+	phone := peers.StartSoftphone(t, peers.SoftphoneConfig{})
+	s := start(t, nil)
+	r := direct(phone)
+	for i, want := range []string{overUDP, overTCP} {
+		if i == 1 {
+			to := hop{overTCP, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(phone.Port)), ""}
+			if _, err := s.streams.connect(t.Context(), to); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.CallID = fmt.Sprint("known-", i)
+		call := s.dial(t, r)
+		call.wait(leg.Answered)
+		if d := s.find(r.CallID); d.home.transport != want {
+			t.Errorf("call %d: over %s", i, d.home.transport)
+		}
+		_ = call.Hangup(context.Background(), leg.Cause{})
+		call.wait(leg.Ended)
+	}
+}
+
 // TestLargeOverTCP: an INVITE that is too large for a datagram goes by TCP where
 // that is taken, else by UDP (RFC 3261 section 18.1.1), unless a transport was named.
 func TestLargeOverTCP(t *testing.T) {
-	s := start(t, func(c *Config) { c.LargeOverTCP = true })
+	s := start(t, func(c *Config) { c.LargeOverTCP = largeTry })
 	phone := peers.StartSoftphone(t, peers.SoftphoneConfig{})
 	for named, want := range map[string]string{"": overTCP, "udp": overUDP} {
 		r := direct(phone)
