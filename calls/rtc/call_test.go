@@ -129,6 +129,7 @@ func TestBrowserIsCalled(t *testing.T) {
 		t.Errorf("the caller's codec is not agreed on: %+v", ts[0])
 	}
 	in := collect(t, p)
+	b.up(t)
 	if err := b.out[media.Audio].WriteRTP(&rtp.Packet{Header: rtp.Header{Version: 2}, Payload: []byte{1}}); err != nil {
 		t.Fatal(err)
 	}

@@ -244,6 +244,12 @@ func (b *browser) take(t testing.TB, kind webrtc.SDPType, sdp string) {
 	}
 }
 
+// up waits until the browser's own side of the connection is.
+func (b *browser) up(t testing.TB) {
+	t.Helper()
+	waitFor(t, "the browser to be connected", func() bool { return b.pc.ConnectionState() == webrtc.PeerConnectionStateConnected })
+}
+
 func (b *browser) next(t testing.TB) *rtp.Packet {
 	t.Helper()
 	select {
@@ -279,6 +285,7 @@ func dial(t testing.TB, s *Service, b *browser, terms leg.Terms) *Peer {
 	default:
 		t.Fatal("answered, but not connected")
 	}
+	b.up(t)
 	return p
 }
 

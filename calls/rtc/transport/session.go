@@ -10,6 +10,7 @@ import (
 
 	"github.com/pion/dtls/v3"
 	"github.com/pion/ice/v4"
+	"github.com/pion/stun/v4"
 )
 
 // maxRemotes bounds the addresses one peer may send from in its life: who has
@@ -37,11 +38,44 @@ func (t *Transport) NewAgent(silence time.Duration) (*ice.Agent, error) {
 			External: []string{t.public.String()}, AsCandidateType: ice.CandidateTypeHost, Mode: ice.AddressRewriteAppend,
 		}))
 	}
-	a, err := ice.NewAgentWithOptions(opts...)
+	m := &mover{}
+	a, err := ice.NewAgentWithOptions(append(opts, ice.WithBindingRequestHandler(m.moved))...)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make an ICE agent: %w", err)
 	}
+	m.agent = a
 	return a, nil
+}
+
+// A path that nothing comes over for so long is not preferred to one that works.
+const deadPath = 1500 * time.Millisecond
+
+// mover follows a peer whose address changes while it is connected, because
+// its network has or the NAT before it forgot the old one. A browser that knows of
+// it nominates the new path, and ICE follows by itself; one that does not only
+// goes on with its consent checks (RFC 7675), and is followed when they come
+// from elsewhere and the old address is silent. The agent's goroutine uses it.
+type mover struct {
+	agent *ice.Agent
+	at    ice.Candidate // where the peer is
+}
+
+// moved implements ice.WithBindingRequestHandler: it is told of requests with
+// the right credentials only.
+func (m *mover) moved(_ *stun.Message, _, remote ice.Candidate, _ *ice.CandidatePair) bool {
+	selected, err := m.agent.GetSelectedCandidatePair()
+	if err != nil || selected == nil {
+		return false
+	}
+	if selected.Remote.Equal(remote) {
+		m.at = remote
+		return false
+	}
+	if m.at == nil || time.Since(m.at.LastReceived()) < deadPath {
+		return false
+	}
+	m.at = remote
+	return true
 }
 
 // Handshake makes a DTLS connection over a conn that delivers DTLS only; its
