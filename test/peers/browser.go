@@ -40,6 +40,7 @@ func StartBrowser(t testing.TB) *Browser {
 		chromedp.UserDataDir(t.TempDir()),
 		chromedp.Flag("autoplay-policy", "no-user-gesture-required"),
 		chromedp.Flag("use-fake-ui-for-media-stream", true),
+		chromedp.Flag("use-fake-device-for-media-stream", true),
 		chromedp.Flag("disable-gpu", true),
 		// A page that is not in front must go on showing frames.
 		chromedp.Flag("disable-backgrounding-occluded-windows", true),

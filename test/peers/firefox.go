@@ -164,8 +164,10 @@ func (p *FirefoxPage) WaitFor(t testing.TB, js string, timeout time.Duration) {
 	}
 }
 
-// Screenshot writes the tab as NAME.png to the test's artefacts.
-func (p *FirefoxPage) Screenshot(t testing.TB, name string) {
+// Screenshot writes the tab as NAME.png to the test's artefacts and returns its path.
+func (p *FirefoxPage) Screenshot(t testing.TB, name string) string {
 	t.Helper()
-	p.f.do(t, firefoxCommand{Op: "shot", Page: p.id, File: filepath.Join(Artefacts(t), name+".png")})
+	file := filepath.Join(Artefacts(t), name+".png")
+	p.f.do(t, firefoxCommand{Op: "shot", Page: p.id, File: file})
+	return file
 }

@@ -95,7 +95,7 @@ function show() {
   $("cam").hidden = !own;
   press("mic", c.micOff, "Unmute", "Mute");
   press("cam", c.camOff, "Camera on", "Camera");
-  press("holdb", c.held, "Resume", "Hold");
+  press("holdb", c.held || c.asking === "hold", "Resume", "Hold");
   for (const id of ["holdb", "keys", "move"]) $(id).disabled = !up;
   $("holdb").disabled = !up || c.asking;
   const others = active().filter((o) => o !== c);
@@ -169,10 +169,13 @@ function watch(c) {
       if (!c.incoming && (s === "RING" || s === "TRYING") && c === current && !c.stream.getTracks().length) s === "RING" && tones.start("ringback");
       else if (tones.name === "ringback" && c === current) tones.stop();
       if (s === "ESTABLISHED") {
-        c.asking = c.held = false;
+        if (c.asking !== "hold") c.asking = c.held = ""; // what crossed our wish says nothing of it
         keep(c, true);
       }
-      if (s === "HOLD") c.asking = false;
+      if (s === "HOLD") {
+        if (c.asking === "hold") c.held = true;
+        c.asking = "";
+      }
       show();
     },
     media() {
@@ -232,9 +235,8 @@ async function dial(peer, withVideo) {
 }
 
 function hold(c, on) {
-  if (c.asking || c.held === on) return;
-  c.asking = true;
-  c.held = on;
+  if (c.asking || !!c.held === on) return;
+  c.asking = on ? "hold" : "unhold";
   c.hold(on);
   show();
 }
@@ -496,7 +498,7 @@ async function tick() {
   const rest = document.createElement("span");
   rest.textContent = facts.join(" · ");
   box.replaceChildren(head, rest);
-  $("glow").style.transform = `scale(${1 + Math.min(Math.sqrt(q.level) * 0.8, 0.6)})`;
+  $("glow").style.transform = `scale(${1 + Math.min(Math.sqrt(q.level) * 0.5, 0.3)})`;
   $("glow").style.opacity = 0.15 + Math.min(q.level * 2, 0.6);
 }
 ticking = setInterval(tick, 1000);
