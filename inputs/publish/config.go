@@ -3,17 +3,15 @@ package publish
 import (
 	"errors"
 	"fmt"
-	"time"
 )
 
 // Config holds the settings of publishing.
 type Config struct {
-	Enabled     bool          `setting:"publish.enabled" default:"true" doc:"browsers (WebSDK) and encoders (WHIP) may publish streams"`
-	Max         int           `setting:"publish.max_streams" default:"200" min:"0" doc:"streams published at a time; 0 is no limit"`
-	MaxBitrate  int           `setting:"publish.max_bitrate" default:"0" min:"0" max:"100000" unit:"kbit/s" doc:"most a publisher is told to send as video, in kbit/s; 0 leaves it to the publisher"`
-	IdleTimeout time.Duration `setting:"publish.idle_timeout" default:"60s" unit:"s" doc:"how long a publisher that is connected may send nothing"`
-	RTMP        bool          `setting:"publish.rtmp" default:"true" doc:"a page may have its stream pushed to an RTMP server it names (rtmpUrl)"`
-	WHIPToken   string        `setting:"whip.token" default:"" secret:"true" doc:"what WHIP publishers have to send as Authorization: Bearer TOKEN; empty lets everybody publish"`
+	Enabled    bool   `setting:"publish.enabled" default:"true" doc:"browsers (WebSDK) and encoders (WHIP) may publish streams"`
+	Max        int    `setting:"publish.max_streams" default:"200" min:"0" doc:"streams published at a time; 0 is no limit"`
+	MaxBitrate int    `setting:"publish.max_bitrate" default:"0" min:"0" max:"100000" unit:"kbit/s" doc:"most a publisher is told to send as video, in kbit/s; 0 leaves it to the publisher"`
+	RTMP       bool   `setting:"publish.rtmp" default:"true" doc:"a page may have its stream pushed to an RTMP server it names (rtmpUrl)"`
+	WHIPToken  string `setting:"whip.token" default:"" secret:"true" doc:"what WHIP publishers have to send as Authorization: Bearer TOKEN; empty lets everybody publish"`
 }
 
 // Validate reports every setting that cannot work, by its name.
@@ -24,9 +22,6 @@ func (c *Config) Validate() error {
 	}
 	if c.MaxBitrate < 0 || c.MaxBitrate > 100000 {
 		errs = append(errs, fmt.Errorf("publish.max_bitrate: must be 0 to 100000 kbit/s, got %d", c.MaxBitrate))
-	}
-	if c.IdleTimeout <= 0 {
-		errs = append(errs, fmt.Errorf("publish.idle_timeout: must be more than 0, got %v", c.IdleTimeout))
 	}
 	return errors.Join(errs...)
 }

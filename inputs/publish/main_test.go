@@ -32,6 +32,7 @@ type browser struct {
 
 	mu   sync.Mutex
 	hung string
+	err  error
 	once sync.Once
 }
 
@@ -44,6 +45,12 @@ func (b *browser) Hangup(_ context.Context, c leg.Cause) error {
 	b.mu.Unlock()
 	b.leave(c)
 	return nil
+}
+
+func (b *browser) Err() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
 }
 
 func (b *browser) leave(c leg.Cause) {
@@ -100,12 +107,13 @@ type rig struct {
 	stop     func()
 }
 
-type answerError struct{ error }
+type infoError string
 
-func (answerError) StreamInfo() string { return NoCodecs }
+func (e infoError) Error() string      { return "not possible" }
+func (e infoError) StreamInfo() string { return string(e) }
 
 func newRig(t *testing.T, change func(*Config)) *rig {
-	cfg := Config{Enabled: true, Max: 3, IdleTimeout: 10 * time.Second, RTMP: true}
+	cfg := Config{Enabled: true, Max: 3, RTMP: true}
 	if change != nil {
 		change(&cfg)
 	}
@@ -115,7 +123,7 @@ func newRig(t *testing.T, change func(*Config)) *rig {
 	r.Service, err = New(cfg, Deps{Streams: r.hub, Codecs: table,
 		Answer: func(ctx context.Context, offer string, o rtc.Options) (Peer, error) {
 			if offer == "bad" {
-				return nil, answerError{errors.New("nothing in it")}
+				return nil, infoError(NoCodecs)
 			}
 			b := &browser{run: ctx, events: make(chan leg.Event, 1), connected: make(chan struct{}), in: make(chan leg.Packet, 10),
 				tracks: []leg.TrackInfo{{Kind: media.Audio, Receive: true, Formats: []leg.Format{{PayloadType: 8, Codec: g711.PCMA, ClockRate: 8000, Channels: 1}}}}}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"lineout/api/fault"
@@ -21,8 +20,6 @@ const (
 	hangupTime = 3 * time.Second
 	// fileTime bounds the wait for a recording to be complete.
 	fileTime = 20 * time.Second
-	// watchEvery is how often a publisher is looked after.
-	watchEvery = time.Second
 )
 
 // Publication is one stream on its way in. It ends by itself when the publisher
@@ -35,7 +32,6 @@ type Publication struct {
 	finished func(ctx context.Context) (string, error) // of the recording, nil if there is none
 	ufrag    string                                    // of the publisher's offer
 
-	last    atomic.Int64 // when the newest packet came, unix ns
 	started chan struct{}
 	begin   sync.Once
 
@@ -115,12 +111,7 @@ func (p *Publication) answer(run context.Context, r Request) (err error) {
 	send := func(sdp string) { r.SendSDP(limit(sdp, p.s.cfg.MaxBitrate)) }
 	p.peer, err = p.s.d.Answer(run, r.Offer, rtc.Options{ID: p.ID(), SessionID: r.SessionID, Log: p.log, SendSDP: send})
 	if err != nil {
-		info := ByError
-		var i interface{ StreamInfo() string }
-		if errors.As(err, &i) {
-			info = i.StreamInfo()
-		}
-		return &Error{Info: info, Code: fault.BadRequest, Err: fmt.Errorf("answer the publisher of %q: %w", r.Name, err)}
+		return &Error{Info: info(err), Code: fault.BadRequest, Err: fmt.Errorf("answer the publisher of %q: %w", r.Name, err)}
 	}
 	p.log.Info("publisher waits for its connection", "provider", p.stream.Meta().Provider, "session", r.SessionID, "record", r.Record, "rtmp", r.RTMPURL != "")
 	return nil
@@ -158,8 +149,6 @@ func (p *Publication) receive() (reason string) {
 			reason = ByError
 		}
 	}()
-	watch := time.NewTicker(watchEvery)
-	defer watch.Stop()
 	events, connected := p.peer.Events(), p.peer.Connected()
 	for {
 		select {
@@ -169,11 +158,10 @@ func (p *Publication) receive() (reason string) {
 			}
 			if e.Type == leg.Ended {
 				p.log.Info("publisher has left", "cause", e.Cause)
-				return ended(e.Cause)
+				return ended(e.Cause, p.peer.Err())
 			}
 		case <-connected:
 			connected = nil
-			p.last.Store(time.Now().UnixNano())
 			md := p.peer.Media()
 			t, err := tap.New(tap.Config{Media: md, Stream: p.stream, Codecs: p.s.d.Codecs, RTPIn: p.s.d.RTPIn, Log: p.log})
 			if err != nil {
@@ -185,7 +173,6 @@ func (p *Publication) receive() (reason string) {
 				defer close(tapped)
 				tapped <- tap.Run(ctx, md, t, func(k leg.Packet) {
 					if k.RTP != nil {
-						p.last.Store(k.At.UnixNano())
 						p.begin.Do(func() { close(p.started) })
 					}
 					t.Receive(k)
@@ -197,10 +184,6 @@ func (p *Publication) receive() (reason string) {
 			if err != nil {
 				p.log.Error("receive media", "err", err)
 				return ByError
-			}
-		case now := <-watch.C:
-			if connected == nil && now.Sub(time.Unix(0, p.last.Load())) > p.s.cfg.IdleTimeout {
-				return ByActivity
 			}
 		case <-p.stream.Closing():
 			return p.stream.Reason()

@@ -68,15 +68,17 @@ func TestPublicationFromOfferToFile(t *testing.T) {
 // However it ends, the reason is the one that pages know.
 func TestReasons(t *testing.T) {
 	for want, end := range map[string]func(*rig, *Publication, *browser){
-		ByUser:      func(_ *rig, _ *Publication, b *browser) { b.leave(leg.Cause{}) },
-		ByICE:       func(_ *rig, _ *Publication, b *browser) { b.leave(leg.Cause{Kind: leg.Setup}) },
+		ByUser: func(_ *rig, _ *Publication, b *browser) { b.leave(leg.Cause{}) },
+		"Failed by ICE error": func(_ *rig, _ *Publication, b *browser) {
+			b.err = infoError("Failed by ICE error")
+			b.leave(leg.Cause{Kind: leg.Setup})
+		},
 		ByTerminate: func(r *rig, _ *Publication, _ *browser) { r.hub.Get("cam").Close(ByTerminate) },
 		ByDisconnect: func(_ *rig, p *Publication, _ *browser) {
 			p.Stop(ByDisconnect)
 			p.Stop(ByUser)
 		},
-		ByActivity: func(r *rig, _ *Publication, _ *browser) { time.Sleep(12 * time.Second) },
-		byServer:   func(r *rig, _ *Publication, _ *browser) { r.stop() },
+		byServer: func(r *rig, _ *Publication, _ *browser) { r.stop() },
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t, nil)

@@ -1,6 +1,8 @@
 package publish
 
 import (
+	"errors"
+
 	"lineout/api/fault"
 	"lineout/calls/leg"
 )
@@ -11,8 +13,6 @@ const (
 	ByUser       = "Stopped by user"
 	ByDisconnect = "Stopped by session disconnect"
 	ByTerminate  = "Stopped by rest /terminate"
-	ByICE        = "Failed by ICE error"
-	ByActivity   = "Failed by RTP activity"
 	ByRTMP       = "Failed by RTMP writer error"
 	ByError      = "Failed by error"
 	NoCodecs     = "No common codecs"
@@ -34,16 +34,18 @@ func Wanted(reason string) bool {
 }
 
 // ended is the reason that a peer's end is.
-func ended(c leg.Cause) string {
-	switch c.Kind {
-	case leg.Normal:
+func ended(c leg.Cause, err error) string {
+	if c.Kind == leg.Normal {
 		return ByUser
-	case leg.RTPActivity:
-		return ByActivity
-	case leg.NoCommonCodecs:
-		return NoCodecs
-	case leg.Setup, leg.RequestTimeout:
-		return ByICE
+	}
+	return info(err)
+}
+
+// info is the text that an error brings along.
+func info(err error) string {
+	var i interface{ StreamInfo() string }
+	if errors.As(err, &i) {
+		return i.StreamInfo()
 	}
 	return ByError
 }

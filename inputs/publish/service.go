@@ -34,6 +34,9 @@ type Peer interface {
 	Connected() <-chan struct{}
 	Media() leg.Forwarder
 	Hangup(ctx context.Context, c leg.Cause) error
+	// Err is why it failed, nil if it did not; with a method StreamInfo() string it
+	// brings its own info text.
+	Err() error
 }
 
 // Deps are the parts of the server that publications need.
