@@ -20,6 +20,7 @@ import (
 	"lineout/codecs"
 	"lineout/codecs/ffmpeg"
 	"lineout/hooks"
+	"lineout/inputs/publish"
 	"lineout/pipeline/fillvideo"
 	"lineout/pipeline/rtpin"
 )
@@ -116,6 +117,7 @@ type Settings struct {
 	Hooks   hooks.Config
 	Trace   trace.Config
 	Sound   sound.Config
+	Publish publish.Config
 	// Outputs holds one settings struct per line of the output table.
 	Outputs []any
 }
@@ -131,5 +133,5 @@ func NewSettings(version string) *Settings {
 
 // Sections lists the structs to fill, in the order of the documentation.
 func (s *Settings) Sections() []any {
-	return append([]any{&s.Server, &s.REST, &s.WS, &s.Hooks, &s.Trace, &s.SIP, &s.Users, &s.RTC, &s.Calls, &s.Sound, &s.RTPIn, &s.Codecs, &s.FFmpeg, &s.Video}, s.Outputs...)
+	return append([]any{&s.Server, &s.REST, &s.WS, &s.Hooks, &s.Trace, &s.SIP, &s.Users, &s.RTC, &s.Calls, &s.Sound, &s.Publish, &s.RTPIn, &s.Codecs, &s.FFmpeg, &s.Video}, s.Outputs...)
 }

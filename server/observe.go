@@ -23,7 +23,7 @@ func (s *Server) viewers() []rest.Viewer {
 
 // stat counts for the statistics page.
 func (s *Server) stat() admin.Stat {
-	st := admin.Stat{WebSockets: s.sockets.Sessions(), WebRTCOut: len(s.player.Viewers())}
+	st := admin.Stat{WebSockets: s.sockets.Sessions(), WebRTCIn: s.publishing.Count(), WebRTCOut: len(s.player.Viewers())}
 	for status, n := range s.calls.Counts().ByStatus {
 		if !status.Final() {
 			st.Calls += n

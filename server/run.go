@@ -86,6 +86,7 @@ func (s *Server) parts() []*part {
 	ps := []*part{
 		{name: "calls", run: s.calls.Run, leans: sip},
 		{name: "websocket sessions", run: s.sockets.Run},
+		{name: "publishers", run: s.publishing.Run},
 		{name: "browsers", run: s.rtc.Run},
 		{name: "streams", run: s.hub.Run},
 	}

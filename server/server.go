@@ -26,6 +26,7 @@ import (
 	"lineout/calls/trace"
 	"lineout/calls/users"
 	"lineout/hooks"
+	"lineout/inputs/publish"
 	"lineout/outputs"
 	"lineout/outputs/rtmp"
 	"lineout/outputs/webrtc"
@@ -41,16 +42,17 @@ type Server struct {
 	log      *slog.Logger
 	started  time.Time
 
-	hub     *pipeline.Hub
-	users   *users.Directory
-	agent   *sip.Agent
-	calls   *calls.Manager
-	hooks   *hooks.Notifier
-	doctor  *doctor.Service
-	outputs []outputs.Output
-	player  *webrtc.Service
-	rtc     *rtc.Service
-	pusher  *rtmp.Output
+	hub        *pipeline.Hub
+	users      *users.Directory
+	agent      *sip.Agent
+	calls      *calls.Manager
+	hooks      *hooks.Notifier
+	doctor     *doctor.Service
+	outputs    []outputs.Output
+	player     *webrtc.Service
+	rtc        *rtc.Service
+	publishing *publish.Service
+	pusher     *rtmp.Output
 
 	recorder *recorder.Output
 	sockets  *ws.Server
@@ -134,7 +136,10 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 	s.agent.TakeTexts(s.calls)
 	s.agent.ServeUsers(s.users, s.calls)
 	s.doctor.Watch(s.calls)
-	s.sockets = ws.New(settings.WS, ws.Deps{Stream: s.hub.Get, Play: s.play, Phone: s.phone(), Log: log})
+	if s.publishing, err = s.newPublishing(table); err != nil {
+		return s, err
+	}
+	s.sockets = ws.New(settings.WS, ws.Deps{Stream: s.hub.Get, Play: s.play, Publish: s.publish, Phone: s.phone(), Log: log})
 	if s.api, err = rest.New(settings.REST, rest.Deps{Calls: s.calls, Streams: s.hub, Viewers: s.viewers, Registrations: s.agent.Registrations, Phones: s.agent.Phones,
 		RecordName: s.recorder.RecordName, Outputs: s.outputs, Methods: []map[string]outputs.Method{s.sockets.Methods()}, Log: log}); err != nil {
 		return s, err
@@ -254,8 +259,8 @@ func (s *Server) giveBack() {
 func (s *Server) routes() (http.Handler, error) {
 	mux := http.NewServeMux()
 	guard := rest.NewGuard(s.settings.REST, s.log)
-	metrics := []func() []outputs.Metric{s.metrics, s.sockets.Metrics, s.api.Metrics, s.hooks.Metrics}
-	tables := []map[string]http.Handler{s.api.Routes()}
+	metrics := []func() []outputs.Metric{s.metrics, s.sockets.Metrics, s.api.Metrics, s.hooks.Metrics, s.publishing.Metrics}
+	tables := []map[string]http.Handler{s.api.Routes(), s.publishing.Routes()}
 	for _, o := range s.outputs {
 		metrics = append(metrics, o.Metrics)
 		tables = append(tables, o.Routes())
