@@ -22,8 +22,8 @@ type Browser struct {
 	ctx context.Context
 }
 
-// StartBrowser starts Chromium (or the program CHROMIUM names).
-func StartBrowser(t testing.TB) *Browser {
+// StartBrowser starts Chromium (or the program CHROMIUM names), by default without a camera.
+func StartBrowser(t testing.TB, more ...chromedp.ExecAllocatorOption) *Browser {
 	t.Helper()
 	exe := os.Getenv("CHROMIUM")
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -47,6 +47,7 @@ func StartBrowser(t testing.TB) *Browser {
 		chromedp.Flag("disable-renderer-backgrounding", true),
 		chromedp.Flag("disable-background-timer-throttling", true),
 	)
+	options = append(options, more...)
 	alloc, stopAlloc := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, stop := chromedp.NewContext(alloc)
 	t.Cleanup(func() {
