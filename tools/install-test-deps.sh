@@ -7,7 +7,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-packages="gcc libc6-dev baresip-core baresip-ffmpeg kamailio kamailio-tls-modules sip-tester nginx-light libnginx-mod-rtmp ffmpeg gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav chromium firefox-esr iproute2 tshark nodejs npm libspeex1 libbcg729-0 libopus0 libspandsp2 libvo-aacenc0"
+packages="gcc libc6-dev baresip-core baresip-ffmpeg linphone-cli kamailio kamailio-tls-modules sip-tester nginx-light libnginx-mod-rtmp ffmpeg gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav chromium firefox-esr iproute2 tshark nodejs npm libspeex1 libbcg729-0 libopus0 libspandsp2 libvo-aacenc0"
 
 # A program that is there from elsewhere counts as installed.
 have() {

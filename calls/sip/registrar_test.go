@@ -466,3 +466,53 @@ func FuzzRegister(f *testing.F) {
 		}
 	})
 }
+
+// TestLinphoneRegistersHere: phones of another maker, by the stronger digest,
+// over each transport, call one another across transports.
+func TestLinphoneRegistersHere(t *testing.T) {
+	t.Parallel()
+	certs := peers.NewAuthority(t).Issue(t, "localhost", "127.0.0.1")
+	s, b := serveUsers(t, three, func(c *Config) {
+		c.TLS, c.TLSCert, c.TLSKey = true, certs.Cert, certs.Key // with sip_tls_ca this phone asks its user for a certificate
+	})
+	phone := func(user, transport string, answer bool) *peers.Linphone {
+		port := s.Port()
+		if transport == "tls" {
+			port = portOf(s.tls)
+		}
+		return peers.StartLinphone(t, peers.LinphoneConfig{User: user, Password: "pw" + user, Server: fmt.Sprintf("127.0.0.1:%d", port), Transport: transport, TLS: certs, Answer: answer})
+	}
+	one := phone("1001", "udp", false)
+	phone("1002", "tcp", true)
+	phone("1003", "tls", true)
+	peers.Eventually(t, "the registrations", 15*time.Second, func() bool { return len(s.Phones()) == 3 })
+	for _, p := range s.Phones() {
+		if !strings.Contains(p.Agent, "Linphone") {
+			t.Errorf("%+v", p)
+		}
+	}
+	if log := s.log.String(); !strings.Contains(log, "algorithm=SHA-256, username") || strings.Contains(log, "algorithm=MD5, username") {
+		t.Error("not the stronger digest")
+	}
+	for i, callee := range []string{"1002", "1003"} {
+		one.Command(t, "call sip:"+callee+"@127.0.0.1")
+		peers.Eventually(t, "the call of "+callee, 10*time.Second, func() bool { return len(b.incoming()) == i+1 })
+		var near, far *call
+		peers.Eventually(t, "both sides of it", 10*time.Second, func() bool {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			if len(b.calls) < 2*i+2 {
+				return false
+			}
+			near, far = b.calls[2*i], b.calls[2*i+1]
+			return true
+		})
+		far.wait(leg.Answered)
+		near.wait(leg.Answered)
+		if in := b.incoming()[i]; in.User != "1001@pbx.example" || in.Callee != callee {
+			t.Errorf("told %+v", in)
+		}
+		one.Command(t, "terminate")
+		far.wait(leg.Ended)
+	}
+}
