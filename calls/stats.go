@@ -92,9 +92,12 @@ func (m *Manager) AllStats() []Stats {
 
 func (c *call) stats(now time.Time) Stats {
 	c.mu.Lock()
-	s := Stats{CallID: c.info.CallID, StreamName: c.stream.Name(), Status: c.info.Status, Age: now.Sub(c.created),
+	s := Stats{CallID: c.info.CallID, Status: c.info.Status, Age: now.Sub(c.created),
 		Injected: *c.inject.state.Load()}
-	md, t := c.md, c.tap
+	md, t, stream := c.md, c.tap, c.stream
+	if stream != nil { // users' calls need not have one
+		s.StreamName = stream.Name()
+	}
 	c.mu.Unlock()
 	if md == nil {
 		return s
@@ -111,9 +114,16 @@ func (c *call) stats(now time.Time) Stats {
 	if s.Sync.Mode == "" {
 		s.Sync.Mode = rtpin.SyncNone
 	}
-	lanes := c.stream.Graph().Tracks
+	var lanes []pipeline.GraphLane
+	if stream != nil {
+		lanes = stream.Graph().Tracks
+	}
 	for _, x := range md.Stats() {
-		s.Tracks = append(s.Tracks, trackStats(x, in, c.stream.Track(x.Kind), lanes, now))
+		var tr *media.Track
+		if stream != nil {
+			tr = stream.Track(x.Kind)
+		}
+		s.Tracks = append(s.Tracks, trackStats(x, in, tr, lanes, now))
 	}
 	return s
 }

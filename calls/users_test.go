@@ -105,6 +105,9 @@ func TestUserCallsOut(t *testing.T) {
 		if got, want := h.String(), "TRYING RING SESSION_PROGRESS ESTABLISHED"; got != want {
 			t.Errorf("watched %q, want %q", got, want)
 		}
+		if all := r.m.AllStats(); len(all) != 1 || all[0].CallID != "u1" || all[0].Status != Established {
+			t.Errorf("stats %+v", all)
+		}
 		i := h.last
 		if i.SessionID != "s1" || i.AppKey != "phone" || i.MediaProvider != "WebRTC" || i.Incoming || i.SIPStatus != 200 || i.Caller != "1001" || i.Callee != "1002" || i.StreamName != "" {
 			t.Errorf("info %+v", i)
