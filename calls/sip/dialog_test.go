@@ -241,6 +241,7 @@ func TestInfoIsChallenged(t *testing.T) {
 // TestRegisterHungUp: a registrar that is silent ends the call at once when
 // it is hung up.
 func TestRegisterHungUp(t *testing.T) {
+	t.Parallel()
 	u, s := newUAS(t), start(t, nil)
 	r := u.request()
 	r.Register = true

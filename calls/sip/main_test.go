@@ -3,6 +3,7 @@ package sip
 import (
 	"bytes"
 	"context"
+	"flag"
 	"log/slog"
 	"reflect"
 	"strconv"
@@ -25,7 +26,14 @@ import (
 	"lineout/test/peers"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain lets more tests run at once than there are processors: most wait for a peer.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err) // the testing package has this flag
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func table() *codecs.Table {
 	return codecs.NewTable([]codecs.Codec{g711.CodecPCMA, g711.CodecPCMU, opus.Codec, g722.Codec, g729.Codec, speex.CodecWide, speex.CodecNarrow, h264.Codec, vp8.Codec}, nil)

@@ -205,6 +205,7 @@ func TestNoDowngrade(t *testing.T) {
 // TestBaresipSRTP calls baresip, which must have its media encrypted, over TLS
 // and over UDP; without encryption on one side there is no call.
 func TestBaresipSRTP(t *testing.T) {
+	t.Parallel()
 	own := peers.NewAuthority(t).Issue(t, "localhost", "127.0.0.1")
 	phone := peers.StartSoftphone(t, peers.SoftphoneConfig{TLS: own, SRTP: "srtp-mand"})
 	plain := peers.StartSoftphone(t, peers.SoftphoneConfig{User: "10007"})

@@ -158,7 +158,8 @@ func TestSippRefusals(t *testing.T) {
 			s := &scenario{}
 			s.recv("INVITE").first("302 Moved", "", "Contact: <sip:carol@[local_ip]:[local_port]>").
 				recv("INVITE").first("407 Who", "", `Proxy-Authenticate: Digest realm="x", nonce="n", qop="auth"`).
-				recv("INVITE").first("180 Ringing", "").first(status, "")
+				recv("INVITE").first("180 Ringing", "", "Require: 100rel", "RSeq: 1"). // else the refusal may overtake it
+				recv("PRACK").answer("200 OK", "").first(status, "")
 			c, wait := s.against(t, nil)
 			c.wait(leg.Ringing)
 			if e := c.wait(leg.Ended); e.Cause.Kind != kind {

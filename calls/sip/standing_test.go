@@ -14,6 +14,7 @@ import (
 // TestStandingAccountIsCalled: 10006 is registered at a real proxy for as long
 // as the agent runs; 10005, a soft phone, calls it through the proxy.
 func TestStandingAccountIsCalled(t *testing.T) {
+	t.Parallel()
 	for _, id := range []bool{true, false} {
 		t.Run(fmt.Sprintf("contact id %v", id), func(t *testing.T) {
 			kam := peers.StartRegistrar(t, peers.RegistrarConfig{})

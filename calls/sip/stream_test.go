@@ -217,6 +217,7 @@ func TestLargeOverKnownTCP(t *testing.T) {
 // TestLargeOverTCP: an INVITE that is too large for a datagram goes by TCP where
 // that is taken, else by UDP (RFC 3261 section 18.1.1), unless a transport was named.
 func TestLargeOverTCP(t *testing.T) {
+	t.Parallel()
 	s := start(t, func(c *Config) { c.LargeOverTCP = largeTry })
 	phone := peers.StartSoftphone(t, peers.SoftphoneConfig{})
 	for named, want := range map[string]string{"": overTCP, "udp": overUDP} {

@@ -20,6 +20,7 @@ func secured(c *peers.Certificates, listen bool) func(*Config) {
 // transport: registration, a challenged INVITE, sound, hold by either side, and
 // the end by either side, on one connection.
 func TestTransports(t *testing.T) {
+	t.Parallel()
 	ca := peers.NewAuthority(t)
 	own := ca.Issue(t, "localhost", "127.0.0.1")
 	for _, c := range []struct {
@@ -27,6 +28,7 @@ func TestTransports(t *testing.T) {
 		listen    bool
 	}{{"udp", true}, {"tcp", true}, {"tcp", false}, {"tls", true}, {"tls", false}} {
 		t.Run(fmt.Sprintf("%s,listener=%v", c.transport, c.listen), func(t *testing.T) {
+			t.Parallel()
 			kam := peers.StartRegistrar(t, peers.RegistrarConfig{TLS: own})
 			phone := peers.StartSoftphone(t, peers.SoftphoneConfig{User: "10005", Registrar: kam, Transport: c.transport, TLS: own, Video: peers.None})
 			s := start(t, func(cfg *Config) {
