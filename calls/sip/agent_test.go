@@ -316,7 +316,8 @@ func TestSIPp(t *testing.T) {
 	defer out.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, sipp, "-sn", "uas", "-i", "127.0.0.1", "-p", fmt.Sprint(port), "-mp", fmt.Sprint(port+2), "-nostdin", "-m", fmt.Sprint(calls))
+	cmd := exec.CommandContext(ctx, sipp, "-sn", "uas", "-i", "127.0.0.1", "-p", fmt.Sprint(port), "-mp", fmt.Sprint(port+2), "-nostdin", "-m", fmt.Sprint(calls),
+		"-trace_err", "-error_file", filepath.Join(dir, "errors"))
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, io.Discard
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -334,7 +335,8 @@ func TestSIPp(t *testing.T) {
 		c.wait(leg.Ended)
 	}
 	if err := cmd.Wait(); err != nil {
-		t.Errorf("sipp saw failed calls: %v", err)
+		errs, _ := os.ReadFile(filepath.Join(dir, "errors"))
+		t.Errorf("sipp saw failed calls: %v\n%s", err, errs)
 	}
 	if n := s.ports.inUse(); n != 0 {
 		t.Errorf("%d port pairs are still in use", n)

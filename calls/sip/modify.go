@@ -106,7 +106,7 @@ func (d *dialog) reinvite(ctx context.Context, body string) (*sipmsg.Response, e
 		res, err = d.sendReinvite(ctx, body)
 	}
 	if err == nil && res.IsSuccess() {
-		d.timeGranted(res)
+		d.timeRefreshed(res)
 	}
 	return res, err
 }

@@ -22,6 +22,7 @@ type sessionTimer struct {
 	start    time.Time
 	asked    bool      // a refresh is under way
 	again    time.Time // not before
+	crossed  bool      // the peer has refreshed since our newest request was made
 }
 
 // begin starts an interval: after each 2xx that carries one.
@@ -86,6 +87,7 @@ func sessionHeader(m interface{ GetHeader(string) sipmsg.Header }) sipmsg.Header
 
 // timed adds the timer an INVITE or UPDATE of ours asks for. The caller holds mu.
 func (d *dialog) timed(req *sipmsg.Request) {
+	d.timer.crossed = false
 	if d.a.cfg.SessionExpires == 0 {
 		return
 	}
@@ -120,6 +122,18 @@ func (d *dialog) tooSmall(res *sipmsg.Response) bool {
 	return true
 }
 
+// timeRefreshed is [dialog.timeGranted] for a request within the call. A refresh
+// of the peer that was seen before this answer is the newer word: on a busy
+// machine it may overtake the answer, and where both crossed the peer's is as good.
+func (d *dialog) timeRefreshed(res *sipmsg.Response) {
+	d.mu.Lock()
+	crossed := d.timer.crossed
+	d.mu.Unlock()
+	if !crossed {
+		d.timeGranted(res)
+	}
+}
+
 // timeGranted starts the timer that a 2xx names; without one there is none
 // (section 7.2).
 func (d *dialog) timeGranted(res *sipmsg.Response) {
@@ -151,6 +165,7 @@ func (d *dialog) timeAsked(req *sipmsg.Request) (hs []sipmsg.Header) {
 		refresher = "uas"
 	}
 	d.timer.begin(interval, refresher == "uas", time.Now())
+	d.timer.crossed = true
 	hs = append(hs, sipmsg.NewHeader("Session-Expires", fmt.Sprintf("%d;refresher=%s", interval/time.Second, refresher)))
 	if able {
 		hs = append(hs, sipmsg.NewHeader("Require", "timer"))
@@ -230,7 +245,7 @@ func (d *dialog) refreshByUpdate(ctx context.Context) error {
 		d.judge(res)
 		switch {
 		case res.IsSuccess():
-			d.timeGranted(res)
+			d.timeRefreshed(res)
 			return nil
 		case res.StatusCode == 422 && d.tooSmall(res):
 			continue

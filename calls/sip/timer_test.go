@@ -140,6 +140,24 @@ func TestRefreshedByPeer(t *testing.T) {
 	}
 }
 
+// TestRefreshesCross: what the peer asks for while our refresh is under way is
+// newer than the answer to ours, which it may overtake.
+func TestRefreshesCross(t *testing.T) {
+	t.Parallel()
+	u, s := newUAS(t), start(t, short)
+	c := s.dial(t, u.request())
+	u.answer(u.expect(sipmsg.INVITE), 200, u.sdp(), "Session-Expires: 4;refresher=uac", "Allow: UPDATE")
+	u.expect(sipmsg.ACK)
+	ours := u.next(sipmsg.UPDATE)
+	u.ask("UPDATE", "", "Supported: timer", "Session-Expires: 3;refresher=uac")
+	u.response(200)
+	u.answer(ours, 200, "", "Session-Expires: 4;refresher=uac")
+	u.answer(u.next(sipmsg.BYE), 200, "") // nobody refreshes any more
+	if e := c.wait(leg.Ended); !strings.Contains(e.Cause.Text, "session timer of 3s") {
+		t.Errorf("cause %+v", e.Cause)
+	}
+}
+
 // TestRefreshUnknown: a peer that has forgotten the call ends it.
 func TestRefreshUnknown(t *testing.T) {
 	t.Parallel()
