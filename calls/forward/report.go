@@ -9,8 +9,10 @@ const (
 	// leapMax is how far a source's clock may go wrong against ours before it is
 	// taken to have been set.
 	leapMax = 2 * time.Second
-	// relationMax is how far from now a relation may place the present.
-	relationMax = 10 * time.Second
+	// relationMax is how far from its arrival a report may place the newest packet.
+	// One that is further off is wrong (soft phones have been seen to be off by a
+	// second in their first): arrival tells more about lip sync.
+	relationMax = 500 * time.Millisecond
 )
 
 // Clock tells the time of a source's wall clock by ours. Both kinds of a leg use
@@ -58,9 +60,9 @@ func (m *Mapper) Relation(now time.Time, hz int) (ts uint32, at time.Time, ok bo
 	if !m.live || !m.rel.set || m.rel.ssrc != m.ssrc || hz <= 0 {
 		return 0, time.Time{}, false
 	}
-	ts = m.topTS + Units(now.Sub(m.topAt), hz)
-	at = m.rel.at.Add(span(int64(int32(ts-m.ts-m.rel.ts)), hz))
-	return ts, at, now.Sub(at).Abs() < relationMax
+	newest := m.rel.at.Add(span(int64(int32(m.topTS-m.ts-m.rel.ts)), hz))
+	since := Units(now.Sub(m.topAt), hz)
+	return m.topTS + since, newest.Add(span(int64(int32(since)), hz)), newest.Sub(m.topAt).Abs() < relationMax
 }
 
 // Units is how many units of an RTP clock there are in d.

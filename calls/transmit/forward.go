@@ -31,6 +31,9 @@ func (t *Transmitter) Forward(pt uint8, clock int, sound bool, p *rtp.Packet, at
 		Marker: p.Marker || begins && sound} // a talkspurt begins (RFC 3551 section 4.1)
 	if newest {
 		t.Seq = seq + 1
+		if int32(ts-t.at(at)) > 0 { // those before were late, as in a burst at the beginning
+			t.epoch, t.Base = at, ts
+		}
 	}
 	t.rowAt = now
 	t.count(len(p.Payload), now)
