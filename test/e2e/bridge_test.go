@@ -48,7 +48,6 @@ func newSwitchboard(t *testing.T) *switchboard {
 	}
 	base := peers.Ports(t, 40)
 	c.IPLocal, c.PortFrom, c.PortTo, c.MediaPortFrom, c.MediaPortTo = "127.0.0.1", base, base+5, base+6, base+39
-	c.Codecs = append(c.Codecs, "g722")
 	s := &switchboard{t: t, log: slog.New(slog.NewTextHandler(testLog{t}, nil)),
 		table: codecs.NewTable([]codecs.Codec{h264.Codec, vp8.Codec, opus.Codec, g711.CodecPCMA, g711.CodecPCMU, g722.Codec}, convert.All())}
 	if s.agent, err = sip.New(c, s.table, s.log); err != nil {
