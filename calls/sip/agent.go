@@ -67,9 +67,10 @@ type Agent struct {
 	txl       *sipmsg.TransactionLayer
 
 	mu       sync.Mutex
-	running  context.Context // life of dialogs; nil unless Run runs and takes calls
-	serving  context.Context // ends when Run is told to
-	dialogs  map[string]*dialog
+	running  context.Context    // life of dialogs; nil unless Run runs and takes calls
+	serving  context.Context    // ends when Run is told to
+	dialogs  map[string]*dialog // by the Call-ID or, of a call of ours that came back, a name of our own
+	returned map[string]*dialog // those that came back, by the tag of our side
 	regs     map[account]*registration
 	peers    map[netip.Addr]int // hosts of present calls, by number of uses
 	receiver leg.Receiver       // of calls to us; nil: there are none
@@ -88,14 +89,14 @@ func New(cfg Config, table *codecs.Table, log *slog.Logger) (*Agent, error) {
 	}
 	a := &Agent{cfg: cfg, log: log, dns: net.DefaultResolver, table: table, name: product(cfg.UserAgent),
 		phones: newKeyMemory(), reinvite: reinviteTime, declined: rate.NewLimiter(rate.Every(time.Minute), 5),
-		local: netip.IPv4Unspecified(), dialogs: map[string]*dialog{}, regs: map[account]*registration{}, peers: map[netip.Addr]int{},
+		local: netip.IPv4Unspecified(), dialogs: map[string]*dialog{}, returned: map[string]*dialog{}, regs: map[account]*registration{}, peers: map[netip.Addr]int{},
 		incoming: map[netip.Addr]int{}, ackTime: timerH, strangers: limit.New[netip.Addr](strangerCalls, strangerCallBurst),
 		requests: limit.New[netip.Addr](requestRate, requestBurst)}
 	a.trunks, _ = parseTrunks(cfg.Trunks) // Validate has read these two
 	a.accounts, _ = parseAccounts(&cfg)
 	a.newRegistering = a.newRegistrant
 	a.examiner = newExaminer(cmp.Or(cfg.Domain, "lineout"), cfg.DigestAlgorithms)
-	a.activity, _ = parseActivity(cfg.RTPActivity) // Validate has read both
+	a.activity = cfg.Activity()
 	a.dtmf, _ = parseDTMF(cfg.DTMF)
 	if cfg.IPLocal != "" {
 		a.local = netip.MustParseAddr(cfg.IPLocal).Unmap()
@@ -250,6 +251,9 @@ func (a *Agent) claim(d *dialog) (context.Context, error) {
 func (a *Agent) forget(d *dialog) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if tag := tagOf(d.head.from.Params); a.returned[tag] == d {
+		delete(a.returned, tag)
+	}
 	if a.dialogs[d.callID] == d {
 		delete(a.dialogs, d.callID)
 	}
@@ -259,6 +263,28 @@ func (a *Agent) find(callID string) *dialog {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.dialogs[callID]
+}
+
+// dialogOf is the dialog a request belongs to, nil if there is none.
+func (a *Agent) dialogOf(req *sipmsg.Request) *dialog {
+	if d := a.find(req.CallID().Value()); d != nil && d.matches(req) {
+		return d
+	}
+	if d := a.cameBack(req.CallID().Value(), tagOf(req.To().Params)); d != nil && d.matches(req) {
+		return d
+	}
+	return nil
+}
+
+// cameBack finds the second dialog of a call that began here and has come back,
+// by the tag of our side.
+func (a *Agent) cameBack(callID, tag string) *dialog {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if d := a.returned[tag]; d != nil && d.head.callID == callID {
+		return d
+	}
+	return nil
 }
 
 func (a *Agent) isPeer(ip netip.Addr) bool {

@@ -242,9 +242,9 @@ func (r *registration) settle(left time.Duration, err error) time.Duration {
 		r.log.Warn("SIP account could not be registered", "error", err, "registered", now.Before(r.state.until), "again_in", wait)
 	}
 	r.trial.err = err
+	r.news(now) // before those who wait for the attempt look for it
 	close(r.trial.done)
 	r.trial, r.resting = newTrial(), true
-	r.news(now)
 	return wait
 }
 

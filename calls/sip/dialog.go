@@ -26,7 +26,7 @@ const maxPeerText = 128 // longest reason phrase of a peer that is passed on
 type dialog struct {
 	a      *Agent
 	log    *slog.Logger
-	callID string
+	callID string // unique here; on the wire it is head.callID
 	req    leg.Request
 	party  *party
 	creds  *credentials

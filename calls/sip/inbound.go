@@ -51,6 +51,9 @@ func (a *Agent) newInbound(req *sipmsg.Request, tx *sipmsg.ServerTx, from origin
 	}
 	p.srtp, _ = parseSRTP(a.cfg.SRTP)
 	d := a.newDialog(leg.Request{CallID: id}, p)
+	if other := a.find(id); other != nil && from.account != nil {
+		d.callID = sipmsg.GenerateTagN(24) // a proxy has brought a call of ours back, which has that name
+	}
 	if s := from.account; s != nil {
 		d.home = s.wire.server()
 	}
@@ -108,7 +111,7 @@ func (d *dialog) serve(ctx context.Context) leg.Cause {
 	}
 	defer d.a.befriend(d.next.addr.Addr())()
 	d.emit(leg.Event{Type: leg.Trying, Code: 100, Text: "Trying"})
-	if r := d.a.taker().Receive(in.told(), d); r != nil {
+	if r := d.a.taker().Receive(d.incoming(), d); r != nil {
 		if d.a.declined.Allow() {
 			d.log.Info("SIP call to us is refused", "from", in.req.Source(), "code", r.Code, "cause", r.Text, "why", r.Why)
 		}

@@ -26,8 +26,8 @@ func (a *Agent) handle(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 		return
 	}
 	if tag := tagOf(req.To().Params); tag != "" {
-		d := a.find(req.CallID().Value())
-		if d == nil || !d.matches(req) {
+		d := a.dialogOf(req)
+		if d == nil {
 			a.respond(req, tx, 481, "Call/Transaction Does Not Exist")
 			return
 		}
@@ -94,7 +94,7 @@ func (a *Agent) handleACK(req *sipmsg.Request) {
 	if req.CallID() == nil || req.From() == nil || req.To() == nil || req.CSeq() == nil {
 		return
 	}
-	if d := a.find(req.CallID().Value()); d != nil && d.matches(req) {
+	if d := a.dialogOf(req); d != nil {
 		d.handleACK(req)
 	}
 }
@@ -105,7 +105,10 @@ func (a *Agent) stray(res *sipmsg.Response) {
 	if !saneResponse(res) || res.CSeq().MethodName != sipmsg.INVITE {
 		return
 	}
-	if d := a.find(res.CallID().Value()); d != nil && tagOf(res.From().Params) == tagOf(d.head.from.Params) {
+	id, tag := res.CallID().Value(), tagOf(res.From().Params)
+	if d := a.find(id); d != nil && tag == tagOf(d.head.from.Params) {
+		d.repeated(res)
+	} else if d := a.cameBack(id, tag); d != nil {
 		d.repeated(res)
 	}
 }

@@ -57,7 +57,7 @@ func (a *Agent) invited(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 		a.turnAway(req, tx, source)
 		return
 	}
-	if r, extra := a.unfit(req); r != nil {
+	if r, extra := a.unfit(req, from); r != nil {
 		a.respond(req, tx, r.Code, r.Text, extra...)
 		return
 	}
@@ -133,7 +133,7 @@ func (a *Agent) welcome(host netip.Addr) bool {
 }
 
 // unfit says what is wrong with a request to begin a call, by its head.
-func (a *Agent) unfit(req *sipmsg.Request) (*leg.Refusal, []sipmsg.Header) {
+func (a *Agent) unfit(req *sipmsg.Request, from origin) (*leg.Refusal, []sipmsg.Header) {
 	contact, _ := req.GetHeader("Contact").(*sipmsg.ContactHeader)
 	switch {
 	case tagOf(req.From().Params) == "":
@@ -160,6 +160,9 @@ func (a *Agent) unfit(req *sipmsg.Request) (*leg.Refusal, []sipmsg.Header) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if tagOf(req.From().Params) == tagOf(d.head.from.Params) {
+			if from.account != nil && d.in == nil {
+				return nil, nil // a spiral: one account of ours calls another one
+			}
 			return &leg.Refusal{Code: 482, Text: "Loop Detected"}, nil // a call of ours came back
 		}
 		// The same call on a second way, to another Contact of ours (section 8.2.2.2).
@@ -233,8 +236,16 @@ func (a *Agent) admitCall(d *dialog, source netip.Addr) (ctx context.Context, r 
 	case a.dialogs[d.callID] != nil:
 		return nil, &leg.Refusal{Code: 482, Text: "Merged Request", Why: "the same call came on two ways at once"}
 	}
+	for _, other := range a.returned {
+		if other.head.callID == d.head.callID && other.in.from.account == d.in.from.account {
+			return nil, &leg.Refusal{Code: 482, Text: "Merged Request", Why: "the same call came on two ways at once"}
+		}
+	}
 	a.incoming[source]++
 	a.dialogs[d.callID] = d
+	if d.callID != d.head.callID {
+		a.returned[tagOf(d.head.from.Params)] = d
+	}
 	a.work.Add(1)
 	return a.running, nil
 }
@@ -254,10 +265,10 @@ func retryAfter(d time.Duration) []sipmsg.Header {
 	return []sipmsg.Header{sipmsg.NewHeader("Retry-After", strconv.Itoa(int((d+time.Second-1)/time.Second)))}
 }
 
-// told is what the receiver is told of a call.
-func (in *inbound) told() leg.Incoming {
-	req := in.req
-	t := leg.Incoming{CallID: req.CallID().Value(), Caller: userOf(req.From().Address), Callee: req.Recipient.User,
+// incoming is what the receiver is told of a call.
+func (d *dialog) incoming() leg.Incoming {
+	in, req := d.in, d.in.req
+	t := leg.Incoming{CallID: d.callID, Caller: userOf(req.From().Address), Callee: req.Recipient.User,
 		DisplayName: plain(strings.Trim(req.From().DisplayName, `"`)), Trunk: in.from.trunk, User: in.from.user, Source: req.Source(),
 		SDP: string(req.Body()), Message: trace.Mask([]byte(req.String())), HasAudio: in.offer.audio, HasVideo: in.offer.video, Tracks: in.offer.tracks}
 	if r := in.from.account; r != nil {

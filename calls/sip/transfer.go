@@ -68,7 +68,7 @@ func (d *dialog) referTo(target, replaces string) (string, error) {
 		return "", fault.New(fault.Conflict, "the call %s is not established, so no call can be transferred to it", replaces)
 	}
 	u := uriOf(other.target)
-	value := fmt.Sprintf("%s;to-tag=%s;from-tag=%s", other.callID, other.remoteTag, tagOf(other.head.from.Params))
+	value := fmt.Sprintf("%s;to-tag=%s;from-tag=%s", other.head.callID, other.remoteTag, tagOf(other.head.from.Params))
 	return u.String() + "?Replaces=" + strings.ReplaceAll(url.QueryEscape(value), "+", "%20"), nil
 }
 
