@@ -96,7 +96,7 @@ func New(cfg Config, table *codecs.Table, log *slog.Logger) (*Agent, error) {
 	a.accounts, _ = parseAccounts(&cfg)
 	a.newRegistering = a.newRegistrant
 	a.examiner = newExaminer(cmp.Or(cfg.Domain, "lineout"), cfg.DigestAlgorithms)
-	a.activity = cfg.Activity()
+	a.activity, _ = parseActivity(cfg.RTPActivity)
 	a.dtmf, _ = parseDTMF(cfg.DTMF)
 	if cfg.IPLocal != "" {
 		a.local = netip.MustParseAddr(cfg.IPLocal).Unmap()

@@ -154,12 +154,6 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Activity is how long a call goes on without RTP; 0 for as long as it likes.
-func (c *Config) Activity() time.Duration {
-	d, _ := parseActivity(c.RTPActivity) // Validate has read it
-	return d
-}
-
 // parseActivity reads "true,60": on or off, and the seconds. 0 means off.
 func parseActivity(s string) (time.Duration, error) {
 	on, secs, both := strings.Cut(strings.ReplaceAll(s, " ", ""), ",")

@@ -81,6 +81,11 @@ const pageTimeout = 30 * time.Second
 // Open opens an address in a new tab, with the probe in place before the page's own scripts.
 func (b *Browser) Open(t testing.TB, url string) *Page {
 	t.Helper()
+	return b.open(t, url, probe)
+}
+
+func (b *Browser) open(t testing.TB, url, script string) *Page {
+	t.Helper()
 	ctx, stop := chromedp.NewContext(b.ctx, chromedp.WithNewWindow(true))
 	p := &Page{ctx: ctx}
 	t.Cleanup(func() {
@@ -98,7 +103,7 @@ func (b *Browser) Open(t testing.TB, url string) *Page {
 		if _, err := chromedp.Call(ctx, page.SetBypassCSP, page.SetBypassCSPParams{Enabled: true}); err != nil {
 			return err
 		}
-		_, err := chromedp.Call(ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: probe})
+		_, err := chromedp.Call(ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: script})
 		return err
 	})
 	p.Resize(t, 900, 600)
@@ -203,6 +208,12 @@ func (p *Page) Screenshot(t testing.TB, name string) string {
 		return os.WriteFile(file, png, 0o644)
 	})
 	return file
+}
+
+// OpenWith is [Browser.Open] with a script that runs before the page's own.
+func (b *Browser) OpenWith(t testing.TB, url, script string) *Page {
+	t.Helper()
+	return b.open(t, url, probe+";\n"+script)
 }
 
 // View is what the probe has measured since the page was opened.
