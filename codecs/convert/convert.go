@@ -8,6 +8,7 @@
 package convert
 
 import (
+	"cmp"
 	"fmt"
 
 	"lineout/codecs"
@@ -103,11 +104,16 @@ func (k kit) conversion(in *media.Track, from, to media.Codec, o codecs.Options)
 
 func (k kit) assemble(in *media.Track, from, to media.Codec, o codecs.Options) (*conversion, error) {
 	rate := k.sourceRate(in, from, to)
+	has := 1
+	if from == l16.Name && in != nil {
+		has = oneOrTwo(in.Channels)
+		o.Channels = cmp.Or(o.Channels, has)
+	}
 	enc, err := k.encoder(to, rate, o)
 	if err != nil {
 		return nil, err
 	}
-	dec, err := k.decoder(from, rate, enc.channels())
+	dec, err := k.decoder(from, rate, has, enc.channels())
 	if err != nil {
 		free(enc)
 		return nil, err

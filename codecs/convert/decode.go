@@ -32,7 +32,8 @@ type decoder interface {
 	conceal(planes [][]float32, n int, next []byte, loss bool)
 }
 
-func (k kit) decoder(c media.Codec, rate, channels int) (decoder, error) {
+// decoder makes one for sound of has channels of which channels are wanted.
+func (k kit) decoder(c media.Codec, rate, has, channels int) (decoder, error) {
 	if o := k.coder(c); o != nil {
 		return newLibraryDecoder(o)
 	}
@@ -44,7 +45,7 @@ func (k kit) decoder(c media.Codec, rate, channels int) (decoder, error) {
 	case g722.Name:
 		return &g722Decoder{d: g722.NewDecoder(), plc: newPLC(g722.SampleRate)}, nil
 	case l16.Name:
-		return &l16Decoder{hz: rate, plc: newPLC(rate)}, nil
+		return newL16Decoder(rate, has, channels), nil
 	case opus.Name:
 		return newOpusDecoder(rate, channels)
 	}
@@ -131,29 +132,52 @@ func (d *g722Decoder) conceal(planes [][]float32, n int, _ []byte, _ bool) {
 	d.plc.conceal(planes[0][from:])
 }
 
-// l16Decoder takes samples as they are, of one channel.
+// l16Decoder takes samples as they are; of two channels it makes one if no more
+// is wanted.
 type l16Decoder struct {
-	hz  int
-	plc plc
+	hz, has int
+	plc     []plc // one for each channel that is given out
+}
+
+func newL16Decoder(rate, has, channels int) *l16Decoder {
+	d := &l16Decoder{hz: rate, has: has}
+	for range min(has, channels) {
+		d.plc = append(d.plc, newPLC(rate))
+	}
+	return d
 }
 
 func (d *l16Decoder) rate() int                 { return d.hz }
-func (d *l16Decoder) channels() int             { return 1 }
-func (d *l16Decoder) samples(packet []byte) int { return len(packet) / l16.SampleSize }
+func (d *l16Decoder) channels() int             { return len(d.plc) }
+func (d *l16Decoder) samples(packet []byte) int { return len(packet) / l16.SampleSize / d.has }
 
 func (d *l16Decoder) decode(planes [][]float32, packet []byte) error {
 	from := len(planes[0])
-	for ; len(packet) >= l16.SampleSize; packet = packet[l16.SampleSize:] {
-		planes[0] = append(planes[0], float32(int16(binary.BigEndian.Uint16(packet)))/32768)
+	for n := d.samples(packet); n > 0; n-- {
+		sum := float32(0)
+		for c := range d.has {
+			v := float32(int16(binary.BigEndian.Uint16(packet))) / 32768
+			packet = packet[l16.SampleSize:]
+			if sum += v; len(d.plc) == d.has {
+				planes[c] = append(planes[c], v)
+			}
+		}
+		if len(d.plc) < d.has {
+			planes[0] = append(planes[0], sum/float32(d.has))
+		}
 	}
-	d.plc.good(planes[0][from:])
+	for c := range d.plc {
+		d.plc[c].good(planes[c][from:])
+	}
 	return nil
 }
 
 func (d *l16Decoder) conceal(planes [][]float32, n int, _ []byte, _ bool) {
-	from := len(planes[0])
-	planes[0] = grow(planes[0], n)
-	d.plc.conceal(planes[0][from:])
+	for c := range d.plc {
+		from := len(planes[c])
+		planes[c] = grow(planes[c], n)
+		d.plc[c].conceal(planes[c][from:])
+	}
 }
 
 // opusStep is the granularity of Opus concealment in 1/second: 2.5 ms.

@@ -87,7 +87,7 @@ func (c *contest) encoder(t testing.TB) encoder {
 
 func (c *contest) decoder(t testing.TB) decoder {
 	t.Helper()
-	d, err := kit(coders(t)).decoder(c.codec, c.rate, 1)
+	d, err := kit(coders(t)).decoder(c.codec, c.rate, 1, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
