@@ -181,6 +181,9 @@ func (c *call) run() {
 			c.log.Error("call panicked and is ended", "panic", r, "stack", string(debug.Stack()))
 			cause := leg.Cause{Local: true, Kind: leg.Internal, Text: fmt.Sprintf("internal error: %v", r)}
 			c.finish(Failed, leg.Event{Cause: cause})
+			if c.user != nil {
+				c.endTaps()
+			}
 			c.dismiss(nil, cause)
 		}
 	}()

@@ -49,7 +49,10 @@ type Deps struct {
 	// Known says that an account, login@domain, exists, whether or not it can be
 	// reached now. Nil: any may.
 	Known func(account string) bool
-	// Config says what becomes of calls to us.
+	// RecordUsers makes a stream of each call of a user, for a recorder that takes
+	// every stream of a call (sip_record_stream).
+	RecordUsers bool
+	// Config says what becomes of calls to us, and of those of users.
 	Config
 	// EarlyMedia puts what comes before the answer into the call's stream (S3-9).
 	EarlyMedia bool
@@ -86,6 +89,7 @@ type Manager struct {
 	lines           lines
 	sounds          *pipeline.Hub // streams nobody else sees: of files, one while it plays, and of what is mixed
 	soundCount      atomic.Uint64
+	hidden          atomic.Uint64 // streams of sounds for mixes, as a name
 	injectedStreams atomic.Uint64
 }
 

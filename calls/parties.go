@@ -238,13 +238,18 @@ func (c *call) progress(e leg.Event) {
 		c.m.established++
 		c.m.mu.Unlock()
 		c.settled()
+		c.record()
 	}
 }
 
 // settled begins what a conversation of two brings with it.
 func (c *call) settled() {
-	if c.far.rx == nil {
-		return
+	for _, s := range []*side{c.near, c.far} {
+		if s.rx == nil { // answered without a word on media
+			c.end(leg.Cause{Local: true, Kind: leg.NoCommonCodecs, Text: "the " + s.name + " side was answered without media"})
+			return
+		}
+		c.user.follows(s == c.far).set(s.rx.md)
 	}
 	c.mu.Lock()
 	c.md = c.far.rx.md
@@ -325,6 +330,7 @@ func (c *call) over(source *side, cause leg.Cause, talked bool) {
 	}
 	c.part()
 	c.inject.close()
+	c.endTaps()
 	c.finish(to, leg.Event{Cause: cause})
 	c.dismiss(source, cause)
 }

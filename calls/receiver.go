@@ -33,6 +33,7 @@ func (c *call) hear(s *side, md leg.Forwarder) {
 	r := &receiver{md: md, cancel: cancel, held: func(leg.Packet) bool { return false }}
 	if old := s.rx; old != nil {
 		r.taps.Store(old.taps.Load())
+		defer c.moved(s)
 	}
 	if s.name == near {
 		r.held = c.inject.replaces
@@ -45,6 +46,13 @@ func (c *call) hear(s *side, md leg.Forwarder) {
 			c.end(leg.Cause{Local: true, Kind: leg.Internal, Text: "media could not be received"})
 		}
 	})
+}
+
+// moved follows a side whose media is another in the middle of a conversation.
+func (c *call) moved(s *side) {
+	if f := c.user.follows(s == c.far); f.now.Load() != nil && (s == c.far || s == c.near) {
+		f.set(s.rx.md)
+	}
 }
 
 // take is called by the sockets' goroutines and never waits.

@@ -80,15 +80,27 @@ func (c *call) replacing(s *side, e leg.Event, changed bool) {
 		if old.rx != nil && s.rx != nil {
 			s.rx.taps.Store(old.rx.taps.Load())
 		}
+		c.user.move(old, s)
 		c.drop(old, leg.Cause{Local: true, Text: "transferred"})
 		c.log.Info("the other party was replaced")
-		c.join()
 		c.settled()
+		c.join()
 		if s.rx != nil {
 			s.rx.mediaChanged()
 		}
 		c.update(func(i *Info) { i.Target = "" })
 		c.progress(e)
+	}
+}
+
+// move lets what listens to one side listen to another.
+func (u *user) move(from, to *side) {
+	for _, t := range u.taps {
+		for _, p := range t.taps {
+			if p.side == from {
+				p.side = to
+			}
+		}
 	}
 }
 

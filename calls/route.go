@@ -13,11 +13,12 @@ import (
 	"lineout/calls/words"
 )
 
-// Config are the settings of calls to us.
+// Config are the settings of calls to us and of calls of users.
 type Config struct {
 	Routes      []string      `setting:"sip_routes" secret:"rtmpUrl" doc:"what becomes of calls to us, one entry each, the first that matches counts and without one a call is declined; conditions trunk= account= caller= called= (patterns with * and ?), then stream= (name with {callee} {caller} {callId} {trunk}), answer= (ask, or the seconds until the answer), ring= (180 or 183), record= hasAudio= hasVideo= (true or false), rtmpUrl= rtmpStream= appKey=, or reject= (a SIP status)"`
 	AnswerLimit time.Duration `setting:"sip_answer_timeout" default:"60s" unit:"s" min:"1s" max:"170s" doc:"how long a call that a route leaves to the REST API may wait for /call/answer"`
 	RingLimit   time.Duration `setting:"user_ringing_timeout" default:"60s" unit:"s" min:"1s" max:"170s" doc:"how long the devices of a user who is called may ring before the caller is told that nobody answers"`
+	RecordAudio string        `setting:"record_call_audio" default:"mix" choices:"mix,dual,remote,local" doc:"what sip_record_stream records of calls of browsers and registered phones: mix (both parties in one channel), dual (the caller left, the callee right), remote (the other party), local (the user); with all but local go the other party's pictures"`
 	UserCalls   int           `setting:"user_calls_max" default:"16" min:"1" max:"1000" doc:"calls that one account of a browser or a registered phone may have at a time, made and taken"`
 }
 

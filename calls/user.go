@@ -57,7 +57,19 @@ type user struct {
 	over    bool
 	asker   bool // the user's phone waits for the outcome of a transfer
 
-	joint atomic.Pointer[joint]
+	taps []*tapping
+
+	joint     atomic.Pointer[joint]
+	nearMedia follow
+	farMedia  follow
+}
+
+// follows is the media of a side for those who listen in.
+func (u *user) follows(far bool) *follow {
+	if far {
+		return &u.farMedia
+	}
+	return &u.nearMedia
 }
 
 // Place makes a call for a user of this server: l has called, a browser or a

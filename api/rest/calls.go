@@ -36,6 +36,9 @@ type Calls interface {
 	InjectStream(ctx context.Context, callID, streamName string) error
 	InjectSound(ctx context.Context, callID, fileName string) error
 	EndInjection(ctx context.Context, callID string) error
+	// Tap makes a named stream of a user's call, and Untap ends it ("" ends all).
+	Tap(ctx context.Context, t calls.Tap) error
+	Untap(ctx context.Context, callID, streamName string) error
 	// Stats measures a call that has not ended.
 	Stats(callID string) (calls.Stats, error)
 }
@@ -52,6 +55,8 @@ func (a *API) callMethods() map[string]outputs.Method {
 		"call/transfer":     a.callTransfer,
 		"call/send_message": a.callSendMessage,
 		"call/stats":        a.callStats,
+		"call/tap":          a.callTap,
+		"call/untap":        a.callUntap,
 		"call/answer":       a.callAnswer,
 		"call/reject":       a.callReject,
 

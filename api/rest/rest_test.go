@@ -31,6 +31,7 @@ type fakeCalls struct {
 	infos   []calls.Info
 	dtmf    []string
 	stats   map[string]calls.Stats
+	taps    []calls.Tap
 }
 
 func (f *fakeCalls) Startup(_ context.Context, r calls.Request) error {
@@ -120,6 +121,16 @@ func (f *fakeCalls) InjectSound(_ context.Context, id, name string) error {
 func (f *fakeCalls) EndInjection(_ context.Context, id string) error {
 	f.dtmf = append(f.dtmf, "no injection")
 	return f.Terminate(context.Background(), id)
+}
+
+func (f *fakeCalls) Tap(_ context.Context, t calls.Tap) error {
+	f.taps = append(f.taps, t)
+	return nil
+}
+
+func (f *fakeCalls) Untap(_ context.Context, id, name string) error {
+	f.taps = append(f.taps, calls.Tap{CallID: id, ToStream: name, Side: "-"})
+	return nil
 }
 
 func (f *fakeCalls) Stats(id string) (calls.Stats, error) {
@@ -343,6 +354,18 @@ func TestSendDTMF(t *testing.T) {
 		require.Empty(t, w.Body.String())
 	}
 	require.Equal(t, []string{"9 RFC2833", "9 INFO", "*#AD INFO_RELAY"}, f.dtmf)
+}
+
+func TestTap(t *testing.T) {
+	f := &fakeCalls{infos: []calls.Info{{CallID: "c"}}}
+	a := newAPI(t, Config{AllowOrigin: "*"}, f, nil)
+	require.Equal(t, 200, post(a, "/rest-api/call/tap", `{"callId":"c","toStream":"s","side":"dual","record":"true"}`).Code)
+	require.Equal(t, 200, post(a, "/rest-api/call/tap", `{"callId":"c"}`).Code)
+	require.Equal(t, 200, post(a, "/rest-api/call/untap", `{"callId":"c","toStream":"s"}`).Code)
+	require.Equal(t, []calls.Tap{{CallID: "c", ToStream: "s", Side: "dual", Record: true}, {CallID: "c"}, {CallID: "c", ToStream: "s", Side: "-"}}, f.taps)
+	for _, path := range []string{"/rest-api/call/tap", "/rest-api/call/untap"} {
+		require.Equal(t, 400, post(a, path, `{"toStream":"s"}`).Code)
+	}
 }
 
 func TestHold(t *testing.T) {

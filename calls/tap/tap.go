@@ -24,11 +24,18 @@ import (
 // buffer then treats it as lost.
 const queueLen = 2048
 
+// Source is what a tap asks of a leg.Media.
+type Source interface {
+	Tracks() []leg.TrackInfo
+	RequestKeyframe()
+	KeyframeCame()
+}
+
 // Config is what a tap needs.
 type Config struct {
 	// Media is where the packets come from. The tap asks it what was agreed and
 	// for key frames; it does not receive from it, see Receive.
-	Media leg.Media
+	Media Source
 	// Stream gets the tracks. It has one tap in its life: each begins a timeline.
 	Stream *pipeline.Stream
 	Codecs *codecs.Table
@@ -47,7 +54,7 @@ type Config struct {
 type Tap struct {
 	c      Config
 	log    *slog.Logger
-	md     leg.Media
+	md     Source
 	stream *pipeline.Stream
 	in     *rtpin.Input
 	tracks []*media.Track
