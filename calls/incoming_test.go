@@ -32,7 +32,10 @@ func (c *caller) Ring(t leg.Terms, media bool) {
 
 func (c *caller) Answer(t leg.Terms) {
 	c.note(fmt.Sprintf("answer audio=%v video=%v rtmp=%v", t.SendAudio, t.SendVideo, t.ToRTMP))
-	c.events <- leg.Event{Type: leg.Answered, Code: 200, Media: audioOnly()}
+	c.mu.Lock()
+	c.media = audioOnly()
+	c.mu.Unlock()
+	c.events <- leg.Event{Type: leg.Answered, Code: 200, Media: c.media}
 }
 
 func (c *caller) note(s string) {

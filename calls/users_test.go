@@ -314,7 +314,8 @@ func talking(t *testing.T, change func(*Deps)) (*rig, *caller, *puppet, *history
 		t.Fatal(no)
 	}
 	far := r.phones.leg("u")
-	far.events <- leg.Event{Type: leg.Answered, Code: 200, Media: audioOnly()}
+	far.media = audioOnly()
+	far.events <- leg.Event{Type: leg.Answered, Code: 200, Media: far.media}
 	synctest.Wait()
 	if h.last.Status != Established {
 		t.Fatalf("status %s", h)
