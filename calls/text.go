@@ -49,6 +49,11 @@ func (c *call) dialled(e leg.Event) {
 	if c.stream != nil {
 		c.stream.AddDigit(d)
 	}
+	if c.user != nil {
+		for _, t := range c.user.taps {
+			t.stream.AddDigit(d)
+		}
+	}
 	if c.m.d.Digit != nil {
 		c.m.d.Digit(c.Info(), e.Digit, e.How)
 	}

@@ -67,11 +67,14 @@ func New(env outputs.Env, cfg Config) (*Output, error) {
 	if cfg.Sidecar {
 		o.finish.sidecar = &SidecarApp{Name: "lineout", Version: env.Version}
 	}
-	if cfg.SIPRecordStream && cfg.RecordStreams {
+	if o.RecordsCalls() {
 		env.Streams.OnCreate(o.created)
 	}
 	return o, nil
 }
+
+// RecordsCalls says that every stream of a SIP call is recorded.
+func (o *Output) RecordsCalls() bool { return o.cfg.SIPRecordStream && o.cfg.RecordStreams }
 
 // created starts the recording of a SIP call's stream.
 func (o *Output) created(s *pipeline.Stream) {

@@ -130,7 +130,7 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 	s.calls = calls.NewManager(calls.Deps{Dialer: s.agent, Streams: s.hub, Codecs: table, RTPIn: settings.RTPIn,
 		CheckPush: s.checkPush, StartPush: s.startPush, EarlyMedia: settings.SIP.EarlyMedia, Observe: s.observe,
 		Digit: s.digit, DigitsShown: settings.SIP.DTMFLog, Message: s.hooks.Message, Log: log,
-		StartRecord: s.recorder.Record, Config: settings.Calls, Local: s.users.Local, Known: s.known,
+		StartRecord: s.recorder.Record, RecordUsers: s.recorder.RecordsCalls(), Config: settings.Calls, Local: s.users.Local, Known: s.known,
 		Sounds: &sound.Folder{Config: settings.Sound, FFmpeg: settings.FFmpeg.Path}})
 	s.agent.TakeCalls(s.calls)
 	s.agent.TakeTexts(s.calls)

@@ -308,7 +308,7 @@ func TestErrorBodies(t *testing.T) {
 // Every method meets the same bad requests.
 func TestEveryMethodRefusesBadBodies(t *testing.T) {
 	a := newAPI(t, Config{}, nil, nil)
-	require.Len(t, a.Methods(), 18+3+5+5)
+	require.Len(t, a.Methods(), 21+3+5+5)
 	for _, path := range a.Methods() {
 		require.Equal(t, 400, post(a, path, `{"callId":`).Code, path)
 		require.Equal(t, 400, post(a, path, `"text"`).Code, path)
