@@ -93,7 +93,7 @@ func level(x []int16, hz float64) float64 {
 // other, whatever rates they come at (S2, dual-channel recording).
 func TestEachPartyHasItsSide(t *testing.T) {
 	t.Parallel()
-	for _, rates := range [][2]int{{48000, 48000}, {8000, 8000}, {16000, 8000}, {8000, 48000}} {
+	for _, rates := range [][2]int{{48000, 8000}, {16000, 48000}} {
 		a, b := &talker{hz: 440, rate: rates[0], amp: 16000}, &talker{hz: 1000, rate: rates[1], amp: 16000}
 		_, out := run(t, true, 2*time.Second, a, b, nil)
 		left, right := out[0][Rate:Rate*3/2], out[1][Rate:Rate*3/2]
@@ -168,11 +168,11 @@ func TestHoles(t *testing.T) {
 func TestClocksDrift(t *testing.T) {
 	t.Parallel()
 	for _, ppm := range []float64{3000, -3000} {
-		a, b := &talker{hz: 440, rate: 8000, drift: ppm * 1e-6, amp: 16000}, &talker{hz: 440, rate: 8000, amp: 16000}
-		m, out := run(t, true, time.Minute, a, b, nil)
-		early := float64(m.ch[0].next-m.at(begin.Add(time.Minute))) / Rate * 1000
-		if st := m.Stats(0); early > 80 || early < -80 || st.Late > 0 || st.Jumps > 0 || st.Stretched == 0 {
-			t.Errorf("%v ppm: after a minute %.1f ms off, %+v", ppm, early, st)
+		a := &talker{hz: 440, rate: 8000, drift: ppm * 1e-6, amp: 16000}
+		m, out := run(t, false, 30*time.Second, a, nil, nil)
+		early := float64(m.ch[0].next-m.at(begin.Add(30*time.Second))) / Rate * 1000
+		if st := m.Stats(0); early > 65 || early < -65 || st.Late > 0 || st.Jumps > 0 || st.Stretched == 0 {
+			t.Errorf("%v ppm: after 30 s, at which the clocks are 90 ms apart, %.1f ms off, %+v", ppm, early, st)
 		}
 		most := 0
 		for i := Rate; i < len(out[0])-Rate; i++ {
