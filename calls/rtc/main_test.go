@@ -2,6 +2,9 @@ package rtc
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"net"
@@ -114,6 +117,19 @@ type browser struct {
 	senders map[media.Kind]*webrtc.RTPSender
 }
 
+// identityOfBrowsers is one for all, because making one takes long.
+var identityOfBrowsers = sync.OnceValue(func() webrtc.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	c, err := webrtc.GenerateCertificate(key)
+	if err != nil {
+		panic(err)
+	}
+	return *c
+})
+
 type browserOption func(*webrtc.SettingEngine, *webrtc.MediaEngine)
 
 func newBrowser(t testing.TB, kinds []media.Kind, options ...browserOption) *browser {
@@ -136,7 +152,7 @@ func newBrowser(t testing.TB, kinds []media.Kind, options ...browserOption) *bro
 	for _, o := range options {
 		o(&se, &me)
 	}
-	pc, err := webrtc.NewAPI(webrtc.WithMediaEngine(&me), webrtc.WithSettingEngine(se)).NewPeerConnection(webrtc.Configuration{})
+	pc, err := webrtc.NewAPI(webrtc.WithMediaEngine(&me), webrtc.WithSettingEngine(se)).NewPeerConnection(webrtc.Configuration{Certificates: []webrtc.Certificate{identityOfBrowsers()}})
 	if err != nil {
 		t.Fatal(err)
 	}

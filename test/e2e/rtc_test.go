@@ -228,15 +228,20 @@ func TestBrowserEcho(t *testing.T) {
 				t.Logf("%+v", s)
 			}
 			peers.Eval[bool](t, page, "pc.close() || true")
-			for range 100 {
-				if site.svc.Peers() == 0 {
-					break
-				}
-				time.Sleep(50 * time.Millisecond)
-			}
-			if site.svc.Peers() != 0 {
-				t.Error("a browser has closed its connection, and its peer is still there")
-			}
+			site.gone(t)
+			peers.Eval[bool](t, page, "(location.href = 'about:blank') != ''") // it would go on painting
 		})
 	}
+}
+
+// gone waits for the end of the browser's peer.
+func (e *echoSite) gone(t *testing.T) {
+	t.Helper()
+	for range 100 {
+		if e.svc.Peers() == 0 {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Error("a browser has closed its connection, and its peer is still there")
 }
