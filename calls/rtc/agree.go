@@ -154,9 +154,16 @@ func (a *agreement) has(feedback string) bool {
 func (a *agreement) info() leg.TrackInfo {
 	t := leg.TrackInfo{Kind: a.kind, Receive: a.receive, Send: a.send}
 	for _, f := range a.formats {
-		t.Formats = append(t.Formats, leg.Format{PayloadType: f.pt, Codec: f.codec, ClockRate: f.clock, Channels: f.channels, Fmtp: f.theirs})
+		t.Formats = append(t.Formats, f.format())
+	}
+	for _, f := range a.events {
+		t.Events = append(t.Events, f.format())
 	}
 	return t
+}
+
+func (f *agreedFormat) format() leg.Format {
+	return leg.Format{PayloadType: f.pt, Codec: f.codec, ClockRate: f.clock, Channels: f.channels, Fmtp: f.theirs}
 }
 
 // offering is the agreement as we propose it for a kind of what like has; nil

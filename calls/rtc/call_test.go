@@ -199,6 +199,21 @@ func TestDigits(t *testing.T) {
 			}
 		}
 	}
+	// One that another leg sent is passed on as it is.
+	if ev := p.Media().Tracks()[0].Events; len(ev) != 2 || ev[0].PayloadType != 110 || ev[1].ClockRate != 8000 {
+		t.Errorf("events %+v", ev)
+	}
+	if err := p.Media().ForwardRTP(media.Audio, 126, &rtp.Packet{Header: rtp.Header{SSRC: 3, Timestamp: 80}, Payload: []byte{9, 10, 0, 160}}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if k := b.next(t); k.PayloadType == 126 {
+			if k.Payload[0] != 9 {
+				t.Errorf("%x", k.Payload)
+			}
+			break
+		}
+	}
 	for i, e := range [][2]byte{{11, 0}, {11, 0x80}, {11, 0x80}, {3, 0}} { // # and 3, of which packets repeat
 		ts := uint32(1000)
 		if e[0] == 3 {

@@ -46,7 +46,7 @@ type Peer struct {
 	hang      chan struct{} // closed by Hangup, cause is set
 	hangOnce  sync.Once
 	cause     leg.Cause
-	events    *queue
+	events    *leg.Queue
 
 	mu                     sync.Mutex
 	terms                  *leg.Terms // those given first
@@ -78,7 +78,7 @@ func (s *Service) newPeer(ctx context.Context, o Options) (*Peer, context.Contex
 	p := &Peer{
 		service: s, log: log.With("peer", o.ID, "session", o.SessionID), send: o.SendSDP, cname: uuid.NewString(),
 		iceUp: make(chan struct{}), iceFailed: make(chan struct{}), begin: make(chan struct{}),
-		connected: make(chan struct{}), hang: make(chan struct{}), events: newQueue(),
+		connected: make(chan struct{}), hang: make(chan struct{}), events: leg.NewQueue(),
 	}
 	var b [30]byte
 	_, _ = rand.Read(b[:]) // never fails
@@ -163,13 +163,9 @@ func (p *Peer) sendSDP(text string) {
 }
 
 // Events implements leg.Leg.
-func (p *Peer) Events() <-chan leg.Event { return p.events.ch }
+func (p *Peer) Events() <-chan leg.Event { return p.events.Events() }
 
-func (p *Peer) emit(e leg.Event) {
-	if !p.events.put(e) {
-		p.log.Warn("a browser's event is lost: nobody reads them", "event", e.Type)
-	}
-}
+func (p *Peer) emit(e leg.Event) { p.events.Put(e) }
 
 // Connected is closed when ICE and DTLS are up.
 func (p *Peer) Connected() <-chan struct{} { return p.connected }
