@@ -42,6 +42,7 @@ type keyAsker struct {
 	askedAt time.Time
 	tries   int
 	seen    uint64
+	deaf    bool // it was said that the source does not obey
 }
 
 // wantKeyframe asks the source of the flow for a key frame, soon. Safe from any
@@ -83,7 +84,7 @@ func (f *flow) watch(pl *plan, p *rtp.Packet, at time.Time) {
 func (f *flow) askKeyframe(now time.Time) (next time.Time, again bool) {
 	k := &f.key
 	if n := k.came.Load(); n != k.seen {
-		k.seen, k.tries = n, 0
+		k.seen, k.tries, k.deaf = n, 0, false
 	}
 	wanted := k.wanted.Load()
 	if !wanted && !k.mild.Load() {
@@ -95,7 +96,8 @@ func (f *flow) askKeyframe(now time.Time) (next time.Time, again bool) {
 	}
 	flowing := now.Sub(time.Unix(0, k.flows.Load())) < pauseMin
 	if k.tries == askTries || k.tries > 0 && !flowing { // there is nothing to ask for while nothing comes
-		if flowing {
+		if flowing && !k.deaf {
+			k.deaf = true // said once
 			f.b.log.Warn("a party of joined calls sends no key frame although asked", "way", f.name, "times", askTries)
 		}
 		k.wanted.Store(false)
