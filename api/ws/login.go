@@ -44,7 +44,8 @@ func (k *socket) connect(arg json.RawMessage) error {
 	s := newSession(k.server, k.life, k.remote)
 	s.app = cmp.Or(string(c.AppKey), "defaultApp")
 	s.keep, s.version, s.custom = c.KeepAlive.Value, string(c.ClientVersion), c.Custom
-	s.account, s.registers = k.server.account(s, &c), c.SIPRegisterRequired.Value && c.SIPLogin != ""
+	// A web phone registers unless it says that it will not (S0-1).
+	s.account, s.registers = k.server.account(s, &c), c.SIPLogin != "" && c.SIPRegisterRequired.Or(true)
 	k.server.open(s)
 	s.attach(k)
 	s.log.Info("browser session", "remote", k.remote, "app", s.app, "login", s.account.Login, "domain", s.account.Domain, "keep", s.keep)

@@ -32,6 +32,19 @@ func TestLocalAccount(t *testing.T) {
 	}
 }
 
+// Pages that do not say whether to register are registered (S0-1); a session
+// without an account never is, since it could not make streams then (websdk-protocol P5).
+func TestRegistersUnlessToldNotTo(t *testing.T) {
+	r := newRig(t, nil)
+	c := r.dial(t, "/")
+	c.send(`{"message":"connection","data":[{` + userA + `}]}`)
+	c.expect("getUserData", `[{"sipLogin":"1000","sipRegisterRequired":true}]`)
+	c.expect("registered", `[{"sipLogin":"1000"}]`)
+	c = r.dial(t, "/")
+	c.send(`{"message":"connection","data":[{"sipRegisterRequired":true}]}`)
+	c.expect("getUserData", `[{"sipRegisterRequired":false}]`)
+}
+
 func TestWrongPassword(t *testing.T) {
 	r := newRig(t, nil)
 	for _, required := range []string{"true", "false"} {
