@@ -60,6 +60,7 @@ func site(t *testing.T) string {
 	mux := http.NewServeMux()
 	mux.Handle("/", http.FileServer(http.Dir(filepath.Join(modules, "@flashphoner", "websdk"))))
 	mux.Handle("/hls.js/", http.StripPrefix("/hls.js/", http.FileServer(http.Dir(filepath.Join(modules, "hls.js", "dist")))))
+	mux.Handle("/modules/", http.StripPrefix("/modules/", http.FileServer(http.Dir(modules))))
 	mux.Handle("/pages/", http.StripPrefix("/pages/", http.FileServer(http.Dir("testdata"))))
 	s := httptest.NewServer(mux)
 	t.Cleanup(s.Close)
