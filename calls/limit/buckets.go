@@ -74,8 +74,10 @@ func (b *Buckets[K]) look(k K, now time.Time) (bucket, bool) {
 		}
 		x = bucket{b.burst, now}
 	}
-	x.tokens = min(b.burst, x.tokens+max(0, now.Sub(x.at).Seconds())*b.rate)
-	x.at = now
+	if now.After(x.at) { // callers on several goroutines may come out of order
+		x.tokens = min(b.burst, x.tokens+now.Sub(x.at).Seconds()*b.rate)
+		x.at = now
+	}
 	return x, true
 }
 

@@ -21,6 +21,15 @@ func TestBuckets(t *testing.T) {
 	if b.Has(one, now) || b.Take(one, now) || !b.Take(two, now) || b.Take(one, now.Add(time.Second/2)) || !b.Take(one, now.Add(2*time.Second)) {
 		t.Error("one address is not limited by itself")
 	}
+	three := netip.MustParseAddr("192.0.2.3")
+	for b.Take(three, now.Add(time.Hour)) {
+	}
+	if b.Take(three, now) || b.Take(three, now.Add(time.Hour)) {
+		t.Error("a time before the last one fills the bucket")
+	}
+	b = New[netip.Addr](1, 3)
+	for b.Take(two, now) {
+	}
 	for i := range 2 * maxBuckets {
 		b.Take(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), now.Add(2*time.Second))
 	}
