@@ -65,10 +65,12 @@ func (s *scenario) ask(method, body string, headers ...string) *scenario {
 }
 
 func (s *scenario) send(head, body string, headers []string) *scenario {
+	typed := false
 	for _, h := range headers {
 		head += h + "\n"
+		typed = typed || strings.HasPrefix(h, "Content-Type")
 	}
-	if body != "" {
+	if body != "" && !typed {
 		head += "Content-Type: application/sdp\n"
 	}
 	fmt.Fprintf(&s.b, "<send><![CDATA[\n%sContent-Length: [len]\n\n%s]]></send>\n", head, body)
@@ -239,5 +241,26 @@ func TestSippSessionTimer(t *testing.T) {
 	if e := c.wait(leg.Ended); !strings.Contains(e.Cause.Text, "session timer of 3s") {
 		t.Errorf("cause %+v", e.Cause)
 	}
+	wait()
+}
+
+// TestSippAsksForMore: a session timer that is too short for the callee (422),
+// then an offer of ours that it is not ready for (491): both are tried again
+// (RFC 4028 section 7.3, RFC 3261 section 14.1).
+func TestSippAsksForMore(t *testing.T) {
+	t.Parallel()
+	s := &scenario{}
+	s.recv("INVITE").first("422 Session Interval Too Small", "", "Min-SE: 3600").
+		recv("INVITE").first("200 OK", sippSDP(9000), "Session-Expires: 3600;refresher=uac", "Require: timer").
+		recv("INVITE").answer("491 Request Pending", "").recv("ACK").
+		recv("INVITE").answer("200 OK", sippSDP(9000, "a=recvonly")).recv("ACK").
+		recv("BYE").answer("200 OK", "")
+	c, wait := s.against(t, nil)
+	c.wait(leg.Answered)
+	if err := c.Hold(t.Context()); err != nil {
+		t.Error(err)
+	}
+	_ = c.Hangup(context.Background(), leg.Cause{})
+	c.wait(leg.Ended)
 	wait()
 }

@@ -1,8 +1,10 @@
 package sip
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,13 +17,18 @@ import (
 )
 
 // callerScript is what a sipp that calls us does, step by step.
-type callerScript struct{ b strings.Builder }
+type callerScript struct {
+	b strings.Builder
+	// host is where it calls from and to, 127.0.0.1 by default; over is sipp's
+	// option -t.
+	host, over string
+}
 
 const sippCallerSDP = "v=0\no=- 1 1 IN IP4 127.0.0.1\ns=-\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 9000 RTP/AVP 8\na=rtpmap:8 PCMA/8000\n"
 
 // send sends a request; head lines are added, [last_To:] names the dialog.
 func (s *callerScript) send(method, to, body string, retrans bool, head ...string) *callerScript {
-	h := fmt.Sprintf("%s sip:line1@[remote_ip]:[remote_port] SIP/2.0\nVia: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]\nFrom: <sip:sipp@[local_ip]>;tag=[pid]c[call_number]\n%s\nCall-ID: [call_id]\nCSeq: [cseq] %s\nContact: <sip:sipp@[local_ip]:[local_port]>\nMax-Forwards: 70\n", method, to, method)
+	h := fmt.Sprintf("%s sip:line1@[remote_ip]:[remote_port] SIP/2.0\nVia: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]\nFrom: <sip:sipp@[local_ip]>;tag=[pid]c[call_number]\n%s\nCall-ID: [call_id]\nCSeq: [cseq] %s\nContact: <sip:sipp@[local_ip]:[local_port];transport=[transport]>\nMax-Forwards: 70\n", method, to, method)
 	typed := false
 	for _, x := range head {
 		h += x + "\n"
@@ -56,6 +63,7 @@ func (s *callerScript) waits(request string) *callerScript {
 func (s *callerScript) run(t *testing.T, srv *server, args ...string) {
 	t.Helper()
 	port := peers.Ports(t, 4)
+	host := cmp.Or(s.host, "127.0.0.1")
 	dir := t.TempDir()
 	file := filepath.Join(dir, "scenario.xml")
 	text := `<?xml version="1.0" encoding="ISO-8859-1" ?><scenario name="caller">` + "\n" + s.b.String() + `</scenario>`
@@ -64,7 +72,7 @@ func (s *callerScript) run(t *testing.T, srv *server, args ...string) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
-	args = append([]string{fmt.Sprintf("127.0.0.1:%d", srv.Port()), "-sf", file, "-i", "127.0.0.1", "-p", fmt.Sprint(port), "-mp", fmt.Sprint(port + 2),
+	args = append([]string{net.JoinHostPort(host, fmt.Sprint(srv.Port())), "-sf", file, "-i", host, "-t", cmp.Or(s.over, "u1"), "-p", fmt.Sprint(port), "-mp", fmt.Sprint(port + 2),
 		"-nd", "-nostdin", "-m", "1", "-trace_err", "-error_file", filepath.Join(dir, "errors")}, args...)
 	cmd := exec.CommandContext(ctx, "sipp", args...)
 	cmd.Dir = dir

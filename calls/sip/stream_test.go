@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"lineout/calls/leg"
@@ -148,28 +149,99 @@ func TestTLSRefuses(t *testing.T) {
 }
 
 // TestReconnect: a connection that is lost in mid-call is made again for the
-// next request of the call.
+// next request of the call: a re-INVITE, and, cut once more, the BYE.
 func TestReconnect(t *testing.T) {
-	phone := peers.StartSoftphone(t, peers.SoftphoneConfig{Video: peers.None})
-	s := start(t, nil)
-	r := direct(phone)
-	r.Transport = "tcp"
-	call := s.dial(t, r)
-	call.wait(leg.Answered)
-	phone.WaitEvent(t, "CALL_ESTABLISHED")
-	peers.Eventually(t, "sound", 10*time.Second, func() bool { return call.count(8) > 20 })
-	for _, c := range s.streams.all() {
-		c.Close()
+	t.Parallel()
+	own := peers.NewAuthority(t).Issue(t, "localhost", "127.0.0.1")
+	for _, transport := range []string{"tcp", "tls"} {
+		t.Run(transport, func(t *testing.T) {
+			phone := peers.StartSoftphone(t, peers.SoftphoneConfig{Video: peers.None, TLS: own, SRTP: map[string]string{"tls": "srtp-mand"}[transport]})
+			s := start(t, secured(own, false))
+			r := direct(phone)
+			if r.Transport = transport; transport == "tls" {
+				r.Port = phone.Port + 1
+			}
+			call := s.dial(t, r)
+			call.wait(leg.Answered)
+			phone.WaitEvent(t, "CALL_ESTABLISHED")
+			peers.Eventually(t, "sound", 10*time.Second, func() bool { return call.count(8) > 20 })
+			cut := func() {
+				for _, c := range s.streams.all() {
+					c.Close()
+				}
+			}
+			cut()
+			if err := call.Hold(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := call.Resume(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			n := call.count(8)
+			peers.Eventually(t, "sound after the hold", 10*time.Second, func() bool { return call.count(8) > n+20 })
+			cut()
+			_ = call.Hangup(context.Background(), leg.Cause{Text: "enough"})
+			call.wait(leg.Ended)
+			phone.WaitEvent(t, "CALL_CLOSED")
+			if n := strings.Count(s.log.String(), "SIP connection is open"); n != 3 {
+				t.Errorf("%d connections were made", n)
+			}
+		})
 	}
-	if err := call.Hold(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	_ = call.Hangup(context.Background(), leg.Cause{Text: "enough"})
-	call.wait(leg.Ended)
-	phone.WaitEvent(t, "CALL_CLOSED")
-	if n := strings.Count(s.log.String(), "SIP connection is open"); n != 2 {
-		t.Errorf("%d connections were made", n)
-	}
+}
+
+// TestSlowStreams: a message whose end does not come within 10 s, however
+// steadily its bytes do, ends the connection, and so do two minutes of silence
+// without a call that needs it.
+func TestSlowStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newStreams(quiet(), netip.IPv4Unspecified(), func(netip.Addr) bool { return false }, nil, 0)
+		open := func() (*stream, net.Conn) {
+			ours, theirs := net.Pipe()
+			if err := m.enter(thief.Addr()); err != nil {
+				t.Fatal(err)
+			}
+			return &stream{Conn: ours, of: m, to: hop{overTCP, thief, ""}, ready: make(chan struct{}), closed: make(chan struct{}), heard: time.Now()}, theirs
+		}
+		s, theirs := open()
+		begin := time.Now()
+		go func(theirs net.Conn) {
+			for _, c := range []byte("OPTIONS sip:a@b SIP/2.0\r\nX: " + strings.Repeat("x", 100)) {
+				if _, err := theirs.Write([]byte{c}); err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+		}(theirs)
+		if _, err := s.Read(make([]byte, 100)); err == nil {
+			t.Error("a message without an end was read")
+		}
+		if d := time.Since(begin); d != messageTime {
+			t.Errorf("closed after %v", d)
+		}
+		theirs.Close()
+
+		s, theirs = open()
+		time.Sleep(idleTime)
+		s.tend(time.Now(), false, 0)
+		time.Sleep(time.Second)
+		s.tend(time.Now(), true, 0)
+		select {
+		case <-s.closed:
+			t.Error("closed too early, or though a call needs it")
+		default:
+		}
+		s.tend(time.Now(), false, 0)
+		select {
+		case <-s.closed:
+		default:
+			t.Error("an idle connection stays")
+		}
+		theirs.Close()
+		if m.count != 0 {
+			t.Errorf("%d places are taken", m.count)
+		}
+	})
 }
 
 // TestLargeOverKnownTCP: by itself TCP is taken only where it is known to be.
