@@ -15,17 +15,27 @@ import (
 // as the agent runs; 10005, a soft phone, calls it through the proxy.
 func TestStandingAccountIsCalled(t *testing.T) {
 	t.Parallel()
-	for _, id := range []bool{true, false} {
-		t.Run(fmt.Sprintf("contact id %v", id), func(t *testing.T) {
-			kam := peers.StartRegistrar(t, peers.RegistrarConfig{})
+	own := peers.NewAuthority(t).Issue(t, "localhost", "127.0.0.1")
+	for _, x := range []struct {
+		transport string
+		id        bool
+	}{{"udp", true}, {"udp", false}, {"tcp", true}, {"tls", true}} {
+		id := x.id
+		t.Run(fmt.Sprintf("%s, contact id %v", x.transport, id), func(t *testing.T) {
+			kam := peers.StartRegistrar(t, peers.RegistrarConfig{TLS: own})
+			at := kam.Port
+			if x.transport == "tls" {
+				at = kam.TLSPort
+			}
 			k := &desk{greet: func(l leg.Inbound) {
 				l.Ring(leg.Terms{}, false)
 				l.Answer(leg.Terms{SendAudio: true})
 			}}
 			s := take(t, k, func(c *Config) {
+				secured(own, true)(c)
 				c.Trunks = nil
 				c.AddContactID = id
-				c.Accounts = []string{fmt.Sprintf("login=10006 password=pw10006 domain=127.0.0.1 proxy=127.0.0.1 port=%d expires=600", kam.Port)}
+				c.Accounts = []string{fmt.Sprintf("login=10006 password=pw10006 domain=127.0.0.1 proxy=sip:127.0.0.1:%d;transport=%s expires=600", at, x.transport)}
 			})
 			peers.Eventually(t, "the registration", 10*time.Second, func() bool { return kam.Registered("10006") })
 			phone := peers.StartSoftphone(t, peers.SoftphoneConfig{User: "10005", Registrar: kam})
@@ -36,6 +46,9 @@ func TestStandingAccountIsCalled(t *testing.T) {
 				t.Errorf("told %+v", in)
 			}
 			c.wait(leg.Answered)
+			if d := s.find(in.CallID); !strings.EqualFold(d.source.transport, x.transport) {
+				t.Errorf("the call came over %s", d.source.transport)
+			}
 			peers.Eventually(t, "sound", 10*time.Second, func() bool { return c.count(8) > 50 })
 			r := s.Registrations()
 			if len(r) != 1 || !r[0].Standing || !r[0].Registered || r[0].Calls != 1 || r[0].Failures != 0 || time.Until(r[0].Expires) < 500*time.Second {

@@ -18,7 +18,7 @@ func secured(c *peers.Certificates, listen bool) func(*Config) {
 
 // TestTransports calls baresip through Kamailio, registered with both, over each
 // transport: registration, a challenged INVITE, sound, hold by either side, and
-// the end by either side, on one connection.
+// the end by either side, on one connection, and over TLS with encrypted media.
 func TestTransports(t *testing.T) {
 	t.Parallel()
 	ca := peers.NewAuthority(t)
@@ -30,7 +30,8 @@ func TestTransports(t *testing.T) {
 		t.Run(fmt.Sprintf("%s,listener=%v", c.transport, c.listen), func(t *testing.T) {
 			t.Parallel()
 			kam := peers.StartRegistrar(t, peers.RegistrarConfig{TLS: own})
-			phone := peers.StartSoftphone(t, peers.SoftphoneConfig{User: "10005", Registrar: kam, Transport: c.transport, TLS: own, Video: peers.None})
+			phone := peers.StartSoftphone(t, peers.SoftphoneConfig{User: "10005", Registrar: kam, Transport: c.transport, TLS: own, Video: peers.None,
+				SRTP: map[string]string{"tls": "srtp-mand"}[c.transport]})
 			s := start(t, func(cfg *Config) {
 				secured(own, c.listen)(cfg)
 				cfg.TCP = c.listen
@@ -44,8 +45,11 @@ func TestTransports(t *testing.T) {
 			for round := range 2 {
 				r.CallID = fmt.Sprintf("round-%d", round)
 				call := s.dial(t, r)
-				call.wait(leg.Answered)
+				m := call.wait(leg.Answered).Media.(*session)
 				phone.WaitEvent(t, "CALL_ESTABLISHED")
+				if _, on := m.sections[0].guard.own(); on != (c.transport == "tls") {
+					t.Errorf("encrypted: %v", on)
+				}
 				peers.Eventually(t, "sound", 10*time.Second, func() bool { return call.count(8) > 50 })
 				if err := call.Hold(t.Context()); err != nil {
 					t.Fatal(err)
