@@ -3,6 +3,8 @@ package sip
 import (
 	"sync"
 	"time"
+
+	"lineout/media"
 )
 
 // way is a means to ask a phone for a key frame, the cheapest first.
@@ -173,3 +175,27 @@ func (m *keyMemory) put(agent string, w way) {
 	m.clock++
 	m.known[agent] = keyMemo{w, m.clock}
 }
+
+// RequestKeyframe implements leg.Media: one request, in the way that keyAsker
+// finds best now.
+func (m *session) RequestKeyframe() {
+	s := m.section(media.Video)
+	if s == nil || m.ended.Load() || !s.isActive() {
+		return
+	}
+	now := time.Now()
+	s.countKeyframe()
+	switch w := m.keys.next(now, m.signal.offerFree()); w {
+	case byPLI, byFIR:
+		if b, to := s.keyframeRequest(w, now); b != nil {
+			m.sendRTCP(s, b, to)
+		}
+	case byINFO:
+		m.signal.infoKeyframe()
+	case byReINVITE:
+		m.signal.reinviteKeyframe()
+	}
+}
+
+// KeyframeCame implements leg.Media.
+func (m *session) KeyframeCame() { m.keys.came(time.Now()) }

@@ -203,30 +203,6 @@ type signaller interface {
 	reinviteKeyframe()
 }
 
-// RequestKeyframe implements leg.Media: one request, in the way that keyAsker
-// finds best now.
-func (m *session) RequestKeyframe() {
-	s := m.section(media.Video)
-	if s == nil || m.ended.Load() || !s.isActive() {
-		return
-	}
-	now := time.Now()
-	s.countKeyframe()
-	switch w := m.keys.next(now, m.signal.offerFree()); w {
-	case byPLI, byFIR:
-		if b, to := s.keyframeRequest(w, now); b != nil {
-			m.sendRTCP(s, b, to)
-		}
-	case byINFO:
-		m.signal.infoKeyframe()
-	case byReINVITE:
-		m.signal.reinviteKeyframe()
-	}
-}
-
-// KeyframeCame implements leg.Media.
-func (m *session) KeyframeCame() { m.keys.came(time.Now()) }
-
 func (m *session) sendRTCP(s *section, b []byte, to netip.AddrPort) {
 	if b == nil || !to.IsValid() {
 		return
