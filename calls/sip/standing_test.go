@@ -22,6 +22,7 @@ func TestStandingAccountIsCalled(t *testing.T) {
 	}{{"udp", true}, {"udp", false}, {"tcp", true}, {"tls", true}} {
 		id := x.id
 		t.Run(fmt.Sprintf("%s, contact id %v", x.transport, id), func(t *testing.T) {
+			t.Parallel()
 			kam := peers.StartRegistrar(t, peers.RegistrarConfig{TLS: own})
 			at := kam.Port
 			if x.transport == "tls" {

@@ -155,6 +155,7 @@ func TestReconnect(t *testing.T) {
 	own := peers.NewAuthority(t).Issue(t, "localhost", "127.0.0.1")
 	for _, transport := range []string{"tcp", "tls"} {
 		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
 			phone := peers.StartSoftphone(t, peers.SoftphoneConfig{Video: peers.None, TLS: own, SRTP: map[string]string{"tls": "srtp-mand"}[transport]})
 			s := start(t, secured(own, false))
 			r := direct(phone)
