@@ -20,9 +20,9 @@ func TestRecordSecureCall(t *testing.T) {
 	srv.Must(t, "/rest-api/call/startup", with(direct("secure-1", "secure_1", phone), map[string]any{
 		"sipOutboundProxy": fmt.Sprintf("sip:127.0.0.1:%d;transport=tls", phone.Port+1), "sipPort": ""}), nil)
 	srv.WaitCall(t, "secure-1", "ESTABLISHED")
-	peers.Eventually(t, "8 s of pictures", 30*time.Second, func() bool {
+	peers.Eventually(t, "6 s of pictures", 30*time.Second, func() bool {
 		v := srv.CallStats(t, "secure-1").Track("video")
-		return v != nil && v.Frames >= 200
+		return v != nil && v.Frames >= 150
 	})
 	srv.Must(t, "/rest-api/call/terminate", map[string]string{"callId": "secure-1"}, nil)
 	file := filepath.Join(srv.RecordDir, "secure_1.mp4")
