@@ -183,9 +183,9 @@ func TestTooManyRequests(t *testing.T) {
 	t.Parallel()
 	u, s := newUAS(t), start(t, nil)
 	c := u.establish(t, s, nil)
-	for s.requests.Take(netip.MustParseAddr("127.0.0.1"), time.Now().Add(time.Hour)) {
-	}
 	ask := func(method string, n int) string {
+		for s.requests.Take(netip.MustParseAddr("127.0.0.1"), time.Now().Add(time.Hour)) { // none comes back within that
+		}
 		u.send(fmt.Sprintf("%s sip:x SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:%d;branch=z9hG4bKf%d\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: f%[3]d\r\nCSeq: 1 %[1]s\r\nContent-Length: 0\r\n\r\n", method, u.port(), n))
 		r, ok := u.read().(*sipmsg.Response)
 		if !ok {
