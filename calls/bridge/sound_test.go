@@ -342,11 +342,11 @@ func TestBadNetworks(t *testing.T) {
 		b, _, y := join([]leg.TrackInfo{with(audio(op), []uint8{13}, ev48)}, []leg.TrackInfo{with(audio(pcma), nil, ev8)})
 		running(t, b)
 		r := rand.New(rand.NewPCG(1, 2))
-		for i := range 5000 {
+		for i := range 2000 {
 			if r.IntN(10) == 0 {
 				continue
 			}
-			seq, ssrc, pt := uint16(i+r.IntN(4)), uint32(1+i/1000), []uint8{111, 111, 111, 111, 13, 110}[r.IntN(6)]
+			seq, ssrc, pt := uint16(i+r.IntN(4)), uint32(1+i/400), []uint8{111, 111, 111, 111, 13, 110}[r.IntN(6)]
 			if r.IntN(200) == 0 {
 				seq = uint16(r.Uint32())
 			}
@@ -362,7 +362,7 @@ func TestBadNetworks(t *testing.T) {
 			time.Sleep(time.Duration(r.IntN(40)) * ms)
 		}
 		got := y.got()
-		if len(got) < 3000 || len(got) > 8000 {
+		if len(got) < 1000 || len(got) > 3500 {
 			t.Errorf("%d packets", len(got))
 		}
 		for i := range got[1:] {
