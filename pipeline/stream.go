@@ -74,6 +74,7 @@ type Stream struct {
 
 	lanes   atomic.Pointer[[]*lane]
 	measure atomic.Pointer[func() Quality]
+	muted   [media.Video + 1]atomic.Bool // by kind
 
 	mu         sync.Mutex // guards what follows; never held while calling out
 	atts       []*Attachment
@@ -149,6 +150,13 @@ func (s *Stream) AddTrack(t *media.Track) {
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
+
+// SetMuted notes that the source sends silence, or a black picture, because its
+// user wants it so.
+func (s *Stream) SetMuted(k media.Kind, on bool) { s.muted[k].Store(on) }
+
+// Muted says whether the source has muted a kind.
+func (s *Stream) Muted(k media.Kind) bool { return s.muted[k].Load() }
 
 // Tracks lists the tracks in the order they were added.
 func (s *Stream) Tracks() []*media.Track {

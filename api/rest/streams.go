@@ -198,7 +198,8 @@ type streamObject struct {
 func (a *API) published(s *pipeline.Stream) streamObject {
 	m := s.Meta()
 	o := streamObject{AppKey: null(m.AppKey), SessionID: null(m.SessionID), MediaSessionID: s.ID(), Name: s.Name(), Published: true,
-		Status: "PENDING", CreateDate: s.Created().UnixMilli(), MediaType: "publish", MediaProvider: null(m.Provider)}
+		Status: "PENDING", CreateDate: s.Created().UnixMilli(), MediaType: "publish", MediaProvider: null(m.Provider),
+		AudioState: muted{s.Muted(media.Audio)}, VideoState: muted{s.Muted(media.Video)}}
 	select {
 	case <-s.Ready():
 		o.Status = "PUBLISHING"

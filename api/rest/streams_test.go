@@ -78,6 +78,11 @@ func TestStreamFind(t *testing.T) {
 		"width": 640.0, "height": 360.0, "transport": nil, "createDate": created, "mediaType": "publish", "audioState": map[string]any{"muted": false},
 		"videoState": map[string]any{"muted": false}, "mediaProvider": "SIP"}, o)
 
+	hub.Get("call_stream1").SetMuted(media.Video, true)
+	o = find(t, a, `{"mediaSessionId":"`+id+`"}`)[0]
+	require.Equal(t, map[string]any{"muted": true}, o["videoState"])
+	require.Equal(t, map[string]any{"muted": false}, o["audioState"])
+
 	o = find(t, a, `{"published":false,"display":["metrics"]}`)[0]
 	require.Equal(t, "play", o["mediaType"])
 	require.Equal(t, false, o["hasVideo"])

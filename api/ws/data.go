@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+
+	"lineout/media"
 )
 
 // describe is what hooks are told of a session (hooks 6), without its
@@ -88,8 +90,17 @@ func sendStreamEvent(s *session, arg json.RawMessage) error {
 	if !ok {
 		return nil // of a player: its own affair
 	}
+	mute := func(k media.Kind, on bool) {
+		if st := s.server.deps.Stream(name); st != nil {
+			st.SetMuted(k, on)
+		}
+	}
 	switch m.Type {
-	case "data", "audioMuted", "audioUnmuted", "videoMuted", "videoUnmuted":
+	case "data":
+	case "audioMuted", "audioUnmuted":
+		mute(media.Audio, m.Type == "audioMuted")
+	case "videoMuted", "videoUnmuted":
+		mute(media.Video, m.Type == "videoMuted")
 	default:
 		return nil
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/coder/websocket"
+
+	"lineout/media"
 )
 
 const publishP1 = `{"message":"publishStream","data":[{"mediaSessionId":"p-1","name":"cam","published":true,"hasVideo":true,"hasAudio":true,"status":"PENDING","record":true,"mediaProvider":"WebRTC","sdp":"offer","bitrate":0,"rtmpUrl":"rtmp://host:1935/live"}]}`
@@ -155,7 +157,7 @@ func TestSocketCloseEndsPublishers(t *testing.T) {
 // The events of a publisher reach its players as long as it publishes.
 func TestMuteIsPassedOn(t *testing.T) {
 	r, s := newStudio(t, nil)
-	r.stream(t, "cam", true)
+	st := r.stream(t, "cam", true)
 	c, player := r.session(t), r.session(t)
 	player.send(strings.Replace(playS1, `"call"`, `"cam"`, 1))
 	player.expect("setRemoteSDP", `["s-1","answer to offer"]`)
@@ -166,4 +168,7 @@ func TestMuteIsPassedOn(t *testing.T) {
 	// At once: nothing may be lost of a fast page.
 	c.send(`{"message":"sendStreamEvent","data":[{"mediaSessionId":"p-1","type":"videoMuted"}]}`)
 	player.expect("notifyStreamEvent", `[{"mediaSessionId":"s-1","type":"videoMuted"}]`)
+	if !st.Muted(media.Video) || st.Muted(media.Audio) {
+		t.Errorf("listed as muted: video %v, audio %v", st.Muted(media.Video), st.Muted(media.Audio))
+	}
 }
