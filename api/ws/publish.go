@@ -166,12 +166,13 @@ type restricted struct{ error }
 
 func (restricted) StreamInfo() string { return infoRestricted }
 
-// published tells the page, and its program, of a publisher's status.
+// published tells the page of a publisher's status, and before it its program,
+// so that the program hears of what the page does next after it.
 func (s *session) published(id, name, status, info, record string) {
-	s.send("notifyStreamStatusEvent", streamStatus{MediaSessionID: id, Name: name, Published: true, Status: status, Info: info, RecordName: record,
-		MediaProvider: "WebRTC"})
 	s.inform("StreamStatusEvent", s.describe("mediaSessionId", id, "name", name, "published", true, "status", status, "info", info,
 		"recordName", record, "mediaProvider", "WebRTC", "mediaType", "publish"))
+	s.send("notifyStreamStatusEvent", streamStatus{MediaSessionID: id, Name: name, Published: true, Status: status, Info: info, RecordName: record,
+		MediaProvider: "WebRTC"})
 }
 
 func (s *session) unlist(id string) {
