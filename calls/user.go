@@ -117,6 +117,7 @@ func provider(session string) string {
 // claimUser reserves a call of a user.
 func (m *Manager) claimUser(in leg.Incoming, account string, calls bool, prepare func(*call)) (*call, error) {
 	r := Request{CallID: in.CallID, Callee: in.Callee, Caller: cmp.Or(in.Caller, "anonymous"), VisibleName: in.DisplayName}
+	r.SIPLogin, _, _ = strings.Cut(account, "@") // in the names of recordings
 	if err := r.checkNames(); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -37,6 +38,7 @@ type SoftphoneConfig struct {
 	Calls    int    // calls at once; default 8
 	RTCPMux  bool   // RFC 5761
 	Bitrate  int    // of video, bit/s; default 300000
+	Sound    string // WAV file it says instead of the clip's, at the codec's rate
 	KeepWAV  bool   // write the sound it receives to WAV files, see Received
 	SIPTrace bool   // SIP messages go to the log
 
@@ -158,7 +160,7 @@ func (p *Softphone) config(clips, modules string, ctrl, rtpFrom, rtpTo int) stri
 		line("sip_certificate %s\nsip_cafile %s", p.cfg.TLS.Pair, p.cfg.TLS.CA)
 	}
 	line("call_local_timeout 120\ncall_max_calls %d\naudio_buffer 20-160", p.cfg.Calls)
-	line("audio_source aufile,%s\naudio_player aubridge,sink\naudio_alert aubridge,alert", filepath.Join(clips, wav))
+	line("audio_source aufile,%s\naudio_player aubridge,sink\naudio_alert aubridge,alert", cmp.Or(p.cfg.Sound, filepath.Join(clips, wav)))
 	line("ausrc_format s16\nauplay_format s16\nauenc_format s16\naudec_format s16")
 	if p.cfg.Video != None {
 		line("video_source avformat,%s", filepath.Join(clips, media.LongH264))
