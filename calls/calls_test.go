@@ -38,6 +38,7 @@ type puppet struct {
 	mu    sync.Mutex
 	hung  []leg.Cause
 	dtmf  []string
+	over  bool
 	asks  []string // of hold, its end, and progress of a transfer
 	media *puppetMedia
 }
@@ -74,7 +75,13 @@ func (p *puppet) Hangup(_ context.Context, c leg.Cause) error {
 }
 
 func (p *puppet) finish(e leg.Event) {
-	p.once.Do(func() { p.events <- e; close(p.events) })
+	p.once.Do(func() {
+		p.mu.Lock()
+		p.over = true
+		p.mu.Unlock()
+		p.events <- e
+		close(p.events)
+	})
 }
 
 func (p *puppet) hangups() int {

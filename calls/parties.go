@@ -148,7 +148,9 @@ func (c *call) converse(s *side, e leg.Event) {
 	}
 	before := s.phase
 	to, changed := s.phase.advance(e.Type)
-	s.phase = to
+	if changed {
+		s.phase = to
+	}
 	switch {
 	case s == u.next:
 		c.replacing(s, e, changed)
@@ -218,36 +220,45 @@ func (c *call) progress(e leg.Event) {
 		}
 	}
 	to := conversation(from, caller, called)
-	if to == from {
-		return
+	if to == Hold && !u.talked { // held before the other side knew that it was answered
+		c.announce(Established, e.Code)
 	}
-	first := to == Established && from != Hold
+	if to != from {
+		c.announce(to, e.Code)
+	}
+}
+
+// announce gives the call a status. The first ESTABLISHED begins a conversation.
+func (c *call) announce(to Status, code int) {
+	first := to == Established && !c.user.talked
+	c.user.talked = c.user.talked || first
 	c.update(func(i *Info) {
 		i.Status = to
-		if e.Code != 0 {
-			i.SIPStatus = e.Code
+		if code != 0 {
+			i.SIPStatus = code
 		}
 		if first {
 			i.SessionID, i.AppKey = c.near.session, cmp.Or(c.near.appKey, i.AppKey)
 			i.MediaProvider = provider(c.near.session)
 		}
 	})
-	c.log.Info("call status", "status", to, "sip", e.Code)
+	c.log.Info("call status", "status", to, "sip", code)
 	if first {
 		c.m.mu.Lock()
 		c.m.established++
 		c.m.mu.Unlock()
-		c.settled()
-		c.record()
+		if c.settled() {
+			c.record()
+		}
 	}
 }
 
-// settled begins what a conversation of two brings with it.
-func (c *call) settled() {
+// settled begins what a conversation of two brings with it, if both have media.
+func (c *call) settled() bool {
 	for _, s := range []*side{c.near, c.far} {
 		if s.rx == nil { // answered without a word on media
 			c.end(leg.Cause{Local: true, Kind: leg.NoCommonCodecs, Text: "the " + s.name + " side was answered without media"})
-			return
+			return false
 		}
 		c.user.follows(s == c.far).set(s.rx.md)
 	}
@@ -255,6 +266,7 @@ func (c *call) settled() {
 	c.md = c.far.rx.md
 	c.mu.Unlock()
 	c.inject.move()
+	return true
 }
 
 // left takes the end of a leg.

@@ -54,6 +54,7 @@ type user struct {
 	limit   *time.Timer    // of ringing
 	next    *side          // whom the far side is being replaced by
 	told    phase          // the furthest the side that began was told of
+	talked  bool           // it was ESTABLISHED
 	over    bool
 	asker   bool // the user's phone waits for the outcome of a transfer
 
