@@ -66,7 +66,7 @@ func (m *matrixTable) judge(t *testing.T, c matrixCall) {
 		}
 	}
 	if p := got.played; p.Lost > 0 || p.Holes > 0 && got.dropped["WebRTC"] == 0 {
-		t.Errorf("WebRTC: %d packets lost, %d holes in the sound", p.Lost, p.Holes)
+		t.Errorf("WebRTC: %d packets lost (%s), %d holes in the sound", p.Lost, p.Missing, p.Holes)
 	}
 }
 

@@ -44,12 +44,20 @@ func StartPlayer(t testing.TB, url string) *Player {
 	var se webrtc.SettingEngine
 	se.SetIncludeLoopbackCandidate(true)
 	se.SetIPFilter(func(ip net.IP) bool { return ip.IsLoopback() })
+	// With the kernel's usual buffer a player that gets no processor time for a second loses what nobody sends again: sound.
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.SetReadBuffer(4 << 20)
+	mux := webrtc.NewICEUDPMux(nil, conn)
+	se.SetICEUDPMux(mux)
 	pc, err := webrtc.NewAPI(webrtc.WithMediaEngine(&me), webrtc.WithSettingEngine(se)).NewPeerConnection(webrtc.Configuration{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &Player{pc: pc, connected: make(chan struct{}), tracks: map[webrtc.RTPCodecType]*received{}}
-	t.Cleanup(func() { pc.GracefulClose() })
+	t.Cleanup(func() { pc.GracefulClose(); mux.Close() })
 	pc.OnTrack(p.receive)
 	var once sync.Once
 	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
@@ -135,6 +143,7 @@ type Played struct {
 	Audio, Video string // MIME types, empty without the track
 	Lost         int    // packets of both tracks
 	Holes        int    // steps between the timestamps of the sound longer than the packets
+	Missing      string // which ones, by their places from the first packet
 }
 
 // Save writes what was received so far to a Matroska file, without decoding it.
@@ -149,6 +158,7 @@ func (p *Player) Save(t testing.TB, file string) *Played {
 			continue
 		}
 		out.Lost += r.sort()
+		out.Missing += r.missing()
 		if r.report == nil {
 			t.Fatalf("%s was played without a sender report", r.codec.MimeType)
 		}
@@ -175,6 +185,17 @@ func (r *received) sort() (lost int) {
 	r.packets = slices.CompactFunc(r.packets, func(a, b *rtp.Packet) bool { return a.SequenceNumber == b.SequenceNumber })
 	n := len(r.packets)
 	return at(r.packets[n-1]) - at(r.packets[0]) + 1 - n
+}
+
+// missing names the packets that are, after sort.
+func (r *received) missing() (list string) {
+	first := r.packets[0].SequenceNumber
+	for i, p := range r.packets[1:] {
+		if before := r.packets[i].SequenceNumber; p.SequenceNumber != before+1 {
+			list += fmt.Sprintf(" %s %d to %d of %d", r.codec.MimeType, before+1-first, p.SequenceNumber-1-first, len(r.packets))
+		}
+	}
+	return list
 }
 
 // holes counts packets that are further from their predecessor than is usual;
