@@ -3,6 +3,7 @@ package sip
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,12 +83,19 @@ func (u *uac) ack(body string) {
 	u.request("ACK", int(u.res.CSeq().SeqNo), branch, u.to, body)
 }
 
-// silent says that nothing comes for a while.
-func (u *uac) silent() {
+// silent says that nothing comes for a while, but what is repeated for want of an
+// ACK in the calls told (RFC 3261 section 17.2.1, timer G).
+func (u *uac) silent(told ...string) {
 	u.t.Helper()
 	_ = u.conn.SetReadDeadline(time.Now().Add(400 * time.Millisecond))
 	buf := make([]byte, 65535)
-	if n, _, err := u.conn.ReadFromUDP(buf); err == nil {
-		u.t.Fatalf("want silence, got\n%s", buf[:n])
+	for {
+		n, _, err := u.conn.ReadFromUDP(buf)
+		if err != nil {
+			return
+		}
+		if !slices.ContainsFunc(told, func(id string) bool { return strings.Contains(string(buf[:n]), "Call-ID: "+id+"\r\n") }) {
+			u.t.Fatalf("want silence, got\n%s", buf[:n])
+		}
 	}
 }

@@ -118,6 +118,9 @@ func (r *report) hasFailed(t *test) bool {
 
 var message = regexp.MustCompile(`^ {4,}([A-Za-z0-9_.-]+\.go):(\d+): (.*)`)
 
+// crash begins what Go itself says of a test that goes wrong.
+var crash = regexp.MustCompile(`^(panic:|fatal error:|WARNING: DATA RACE|=====)`)
+
 // messages are what a test says for itself, without what it only logs as far as
 // that shows in its source; else the end of what was printed.
 func (r *report) messages(t *test) []string {
@@ -137,9 +140,10 @@ func (r *report) messages(t *test) []string {
 		rest := strings.TrimSpace(line)
 		switch {
 		case rest == "" || strings.HasPrefix(rest, "--- ") || rest == "FAIL" || strings.HasPrefix(rest, "FAIL\t") || strings.HasPrefix(rest, "exit status"):
+		case skip && !crash.MatchString(rest): // a log goes on, whatever it looks like
 		case !strings.HasPrefix(line, "        "):
 			other, skip = append(other, line), false
-		case len(blocks) > 0 && !skip:
+		case len(blocks) > 0:
 			if b := &blocks[len(blocks)-1]; len(*b) < blockLines {
 				*b = append(*b, "    "+rest)
 			}

@@ -38,6 +38,8 @@ func TestSummary(t *testing.T) {
 			"output|p|TestA|        got 2",
 			"output|p|TestA|    process.go:9: end of the log:",
 			"output|p|TestA|        panic at the disco",
+			"output|p|TestA|a line that the program broke",
+			"output|p|TestA|        and more of it",
 			"output|p|TestA|--- FAIL: TestA (0.00s)",
 			"fail|p|TestA|", "output|p||FAIL", "output|p||FAIL\tp\t0.1s", "fail|p||",
 		}, "--- FAIL: p TestA\n    a_test.go:3: want 1\n        got 2\n"},
