@@ -59,7 +59,7 @@ func (p *puppet) hold(e leg.EventType) error {
 	p.mu.Lock()
 	p.asks = append(p.asks, map[leg.EventType]string{leg.Held: "hold", leg.Resumed: "resume"}[e])
 	p.mu.Unlock()
-	p.events <- leg.Event{Type: e}
+	p.say(leg.Event{Type: e})
 	return nil
 }
 
@@ -74,11 +74,20 @@ func (p *puppet) Hangup(_ context.Context, c leg.Cause) error {
 	return nil
 }
 
+// say delivers an event, unless the leg has ended.
+func (p *puppet) say(e leg.Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.over {
+		p.events <- e
+	}
+}
+
 func (p *puppet) finish(e leg.Event) {
 	p.once.Do(func() {
 		p.mu.Lock()
+		defer p.mu.Unlock()
 		p.over = true
-		p.mu.Unlock()
 		p.events <- e
 		close(p.events)
 	})

@@ -27,7 +27,7 @@ func (c *caller) Ring(t leg.Terms, media bool) {
 	if media {
 		e = leg.Event{Type: leg.EarlyMedia, Code: 183}
 	}
-	c.events <- e
+	c.say(e)
 }
 
 func (c *caller) Answer(t leg.Terms) {
@@ -35,7 +35,7 @@ func (c *caller) Answer(t leg.Terms) {
 	c.mu.Lock()
 	c.media = audioOnly()
 	c.mu.Unlock()
-	c.events <- leg.Event{Type: leg.Answered, Code: 200, Media: c.media}
+	c.say(leg.Event{Type: leg.Answered, Code: 200, Media: c.media})
 }
 
 func (c *caller) note(s string) {

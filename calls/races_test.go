@@ -43,20 +43,12 @@ func TestAnythingFromBothSides(t *testing.T) {
 				synctest.Wait()
 				near = d.leg()
 			}
-			say := func(p *puppet, e leg.Event) {
-				p.mu.Lock()
-				over := p.over
-				p.mu.Unlock()
-				if !over {
-					p.events <- e
-				}
-			}
 			for range 1 + rnd.IntN(14) {
 				e := leg.Event{Type: kinds[rnd.IntN(len(kinds))], Code: 100 + rnd.IntN(300), Text: "x", Digit: "1"}
 				if e.Type == leg.EarlyMedia && rnd.IntN(2) == 0 || e.Type == leg.Answered {
 					e.Media = audioOnly()
 				}
-				say([]*puppet{far, near}[rnd.IntN(2)], e)
+				[]*puppet{far, near}[rnd.IntN(2)].say(e)
 				if rnd.IntN(3) > 0 {
 					synctest.Wait()
 				}
