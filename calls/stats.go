@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"lineout/api/fault"
+	"lineout/calls/bridge"
 	"lineout/calls/leg"
 	"lineout/media"
 	"lineout/pipeline"
@@ -23,7 +24,13 @@ type Stats struct {
 	QueueDropped uint64
 	// Injected is what is sent to the other party.
 	Injected Injected
+	// Joined is what is sent on between a user and the other party, nil in calls
+	// without a user and before the answer.
+	Joined *Joined
 }
+
+// Joined are the counters of both ways of joined media.
+type Joined struct{ ToOther, ToUser []bridge.FlowStats }
 
 // SyncStats say how sound and picture are kept together; see rtpin.Stats.
 type SyncStats struct {
@@ -99,6 +106,12 @@ func (c *call) stats(now time.Time) Stats {
 		s.StreamName = stream.Name()
 	}
 	c.mu.Unlock()
+	if c.user != nil {
+		if j := c.user.joint.Load(); j != nil {
+			b := j.bridge.Stats()
+			s.Joined = &Joined{ToOther: b.AToB, ToUser: b.BToA}
+		}
+	}
 	if md == nil {
 		return s
 	}

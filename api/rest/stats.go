@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"lineout/calls"
+	"lineout/calls/bridge"
 	"lineout/media"
 )
 
@@ -35,6 +36,22 @@ type statsObject struct {
 	InjectedSound  *string       `json:"injectedSound"`
 	Sync           syncObject    `json:"sync"`
 	Tracks         []trackObject `json:"tracks"`
+	// Joined are the ways of a user's call that carry something.
+	Joined []flowObject `json:"joined,omitempty"`
+}
+
+type flowObject struct {
+	To               string  `json:"to"` // user, or the other party
+	Kind             string  `json:"kind"`
+	Plan             string  `json:"plan"` // in words
+	Passed           uint64  `json:"passed"`
+	Converted        uint64  `json:"converted"`
+	Dropped          uint64  `json:"dropped"`
+	Lost             uint64  `json:"lost"`
+	KeyframeRequests uint64  `json:"keyFrameRequests"`
+	DelayP50MS       float64 `json:"delayP50Ms"`
+	DelayP99MS       float64 `json:"delayP99Ms"`
+	Error            *string `json:"error"`
 }
 
 type syncObject struct {
@@ -97,7 +114,20 @@ func newStatsObject(s calls.Stats) statsObject {
 	for _, t := range s.Tracks {
 		o.Tracks = append(o.Tracks, newTrackObject(t))
 	}
+	if j := s.Joined; j != nil {
+		o.Joined = append(flows("other", j.ToOther), flows("user", j.ToUser)...)
+	}
 	return o
+}
+
+func flows(to string, fs []bridge.FlowStats) (out []flowObject) {
+	for _, f := range fs {
+		if f.Passed+f.Converted+f.Dropped > 0 {
+			out = append(out, flowObject{To: to, Kind: f.Kind.String(), Plan: f.Reason, Passed: f.Passed, Converted: f.Converted, Dropped: f.Dropped,
+				Lost: f.Lost, KeyframeRequests: f.KeyframeRequests, DelayP50MS: millis(f.DelayP50), DelayP99MS: millis(f.DelayP99), Error: null(f.Error)})
+		}
+	}
+	return out
 }
 
 func newTrackObject(t calls.TrackStats) trackObject {
