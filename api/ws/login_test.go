@@ -175,7 +175,7 @@ func TestResume(t *testing.T) {
 	default:
 	}
 	// A page that leaves takes its calls along (S1-15), but can be called.
-	_ = again.conn.Close(websocket.StatusNormalClosure, "")
+	_ = again.conn.Close(websocket.StatusNoStatusRcvd, "") // as the SDK does
 	<-p.leg.(*peer).ended
 	select {
 	case <-r.phone.peer("in-1").ended:
@@ -185,6 +185,19 @@ func TestResume(t *testing.T) {
 	if r.phone.count("1000@localhost") != 1 {
 		t.Error("a kept session cannot be called")
 	}
+}
+
+// A page that signs out (status 1000) frees its account at once, keepAlive or not.
+func TestSignOut(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Keep = time.Hour })
+	c := r.user(t, `,"keepAlive":true`)
+	r.ring(t, "in-1")
+	_ = c.conn.Close(websocket.StatusNormalClosure, "")
+	waitFor(t, func() bool { return r.phone.count("1000@localhost") == 0 && len(r.server.list()) == 0 })
+	<-r.phone.peer("in-1").ended // else the test hangs: what rings is not declined
+	again := r.dial(t, "/")
+	again.send(`{"message":"connection","data":[{"keepAlive":true,"authToken":"` + c.token + `"}]}`)
+	again.closed()
 }
 
 func TestResumeNeedsKeepAlive(t *testing.T) {

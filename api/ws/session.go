@@ -108,7 +108,7 @@ func (s *session) detach(k *socket, cause error) {
 		return
 	}
 	s.socket = nil
-	kept := s.keep && s.server.config.Keep > 0 && !errors.Is(cause, errEnd) && s.ctx.Err() == nil
+	kept := s.keep && s.server.config.Keep > 0 && !errors.Is(cause, errEnd) && !signedOut(cause) && s.ctx.Err() == nil
 	if kept {
 		s.away = time.AfterFunc(s.server.config.Keep, func() { s.cancel(errors.New("the browser did not come back within ws.keep")) })
 	}
@@ -124,6 +124,13 @@ func (s *session) detach(k *socket, cause error) {
 		// The page said goodbye, so its side of the calls is gone as well (S1-15).
 		s.dropCalls("the browser has left", func(c *call) bool { return !c.ringing() })
 	}
+}
+
+// signedOut says that a page closed its socket with status 1000, for which it
+// has to ask: the purpose is fulfilled (RFC 6455 section 7.4.1), nobody comes back.
+// The SDK's disconnect gives no status (1005), a page that is left gives 1001.
+func signedOut(cause error) bool {
+	return websocket.CloseStatus(cause) == websocket.StatusNormalClosure
 }
 
 // send queues a message; while the browser is away it is lost.
