@@ -43,7 +43,7 @@ type Terms struct {
 
 // Inbound is a Leg that calls us. Its events begin with Trying. Until Answer,
 // Hangup refuses the call, with the cause's Code if that is a SIP status of 300
-// or more. The terms given first hold.
+// or more. The terms by which media is agreed on first hold.
 type Inbound interface {
 	Leg
 	// Ring tells the caller that it rings (180); with media (183) the session

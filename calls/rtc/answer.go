@@ -22,12 +22,9 @@ func (p *Peer) proceed(t leg.Terms, media, answer bool) {
 	if p.offered == nil || p.ended {
 		return
 	}
-	if p.terms == nil {
-		p.terms = &t
-	}
 	p.early, p.answered = p.early || media && !answer, p.answered || answer
 	if media && !p.begun {
-		if err := p.answerOffer(*p.terms); err != nil {
+		if err := p.answerOffer(t); err != nil {
 			p.hangUp(err)
 			return
 		}

@@ -2,6 +2,7 @@ package rtc
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -156,12 +157,18 @@ func TestEarlyMedia(t *testing.T) {
 		t.Errorf("%+v", in)
 	}
 	wantEvent(t, p, leg.Trying)
-	p.Ring(both, false)
+	p.Ring(leg.Terms{}, false) // says nothing of media, so its terms are none
 	if len(sdp) != 0 || p.Media() != nil {
 		t.Error("ringing alone has sent an SDP")
 	}
-	p.Ring(both, true)
-	b.take(t, webrtc.SDPTypeAnswer, <-sdp)
+	like := both
+	like.Like = []leg.TrackInfo{{Kind: media.Audio, Formats: []leg.Format{{PayloadType: 8, Codec: "PCMA", ClockRate: 8000, Channels: 1}}, Receive: true, Send: true}}
+	p.Ring(like, true)
+	answer := <-sdp
+	if !strings.Contains(answer, "UDP/TLS/RTP/SAVPF 8 ") {
+		t.Errorf("the other leg's codec is not the first: %s", answer)
+	}
+	b.take(t, webrtc.SDPTypeAnswer, answer)
 	if e := wantEvent(t, p, leg.EarlyMedia); e.Media == nil {
 		t.Error("early media without media")
 	}

@@ -49,7 +49,6 @@ type Peer struct {
 	events    *leg.Queue
 
 	mu                     sync.Mutex
-	terms                  *leg.Terms // those given first
 	remote                 transportInfo
 	client                 bool // we begin the DTLS handshake
 	media                  *session

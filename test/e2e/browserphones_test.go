@@ -49,7 +49,7 @@ func TestBrowserAndPhones(t *testing.T) {
 				peers.Eventually(t, "the phone's tone", 10*time.Second, func() bool { h = page.Hear(t, "#sound"); return h.Is(tone) })
 				note(t, "%s: the browser hears %v", way, h)
 				joined(t, srv)
-				time.Sleep(3 * time.Second) // of sound for the phone
+				time.Sleep(2 * time.Second) // of sound for the phone
 				page.Screenshot(t, fmt.Sprintf("%s-%s-%d", c.audio, c.video, n))
 				if way == "browser calls" {
 					page.Click(t, "#hang")
@@ -89,6 +89,9 @@ func joined(t *testing.T, srv *peers.Lineout) {
 		for _, f := range s.Joined {
 			seen++
 			note(t, "%s to the %s: %s; passed %d, converted %d, dropped %d, added p50 %.2f ms, p99 %.2f ms", f.Kind, f.To, f.Plan, f.Passed, f.Converted, f.Dropped, f.DelayP50MS, f.DelayP99MS)
+			if f.Converted > 0 {
+				t.Errorf("%s to the %s is converted, though browser and phone know the same codec: %s", f.Kind, f.To, f.Plan)
+			}
 			if f.Error != nil {
 				t.Errorf("%s to the %s: %s", f.Kind, f.To, *f.Error)
 			}
