@@ -52,7 +52,7 @@ var imports = map[string][]string{
 	"api/wish":            {},
 	"api/rest":            {"media", "pipeline", "outputs", "calls", "calls/bridge", "calls/leg", "api/fault", "api/loose", "api/mask"},
 	"api/admin":           {"media", "pipeline", "outputs", "calls", "api/fault", "api/loose", "api/mask"},
-	"api/doctor":          {"media", "calls", "calls/leg", "calls/trace", "api/fault", "api/rest"},
+	"api/doctor":          {"media", "calls", "calls/bridge", "calls/leg", "calls/trace", "api/fault", "api/rest"},
 	"api/ws":              {"media", "pipeline", "outputs", "calls", "calls/leg", "calls/limit", "api/fault", "api/loose", "api/mask"},
 	"configs":             {},
 	"tools/gotest":        {},

@@ -135,7 +135,7 @@ func (s *Service) report(c *trace.Call) *Report {
 	}
 	r := &Report{CallID: snap.ID, Status: o.info.Status, Caller: o.info.Caller, Callee: o.info.Callee,
 		Started: snap.Started.UnixMilli(), Forgotten: snap.Forgotten, PacketsKept: snap.Packets, PacketsSeen: snap.Seen,
-		Messages: []Message{}, Timeline: []Note{}, SDP: []Section{}, Media: []Media{}, Flows: []Flow{}}
+		Messages: []Message{}, Timeline: []Note{}, SDP: []Section{}, Media: []Media{}, Flows: []Flow{}, Joined: []Joined{}}
 	if o.info.SIPStatus != 0 {
 		r.SIPStatus = &o.info.SIPStatus
 	}
@@ -147,6 +147,7 @@ func (s *Service) report(c *trace.Call) *Report {
 	offer, answer := r.descriptions(snap)
 	r.sections(offer, answer, o.stats)
 	r.media(snap, answer, o.stats)
+	r.joined(o.stats.Joined)
 	r.Cause = cmp.Or(diagnose(r, o.info, over), "nothing is known")
 	return r
 }

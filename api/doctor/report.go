@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"lineout/calls"
+	"lineout/calls/bridge"
 	"lineout/calls/trace"
 	"lineout/media"
 )
@@ -27,6 +28,9 @@ type Report struct {
 	SDP      []Section `json:"sdp"`
 	Media    []Media   `json:"media"`
 	Flows    []Flow    `json:"flows"`
+	// Joined is what is done with the media between a user of this server and the
+	// other side, empty in calls without a user.
+	Joined []Joined `json:"joined"`
 	// Forgotten messages did not fit; PacketsKept of PacketsSeen are in the trace.
 	Forgotten   int `json:"messagesForgotten"`
 	PacketsKept int `json:"packetsKept"`
@@ -107,6 +111,35 @@ type Flow struct {
 	Last         float64  `json:"last"`
 	SSRCs        []uint32 `json:"ssrcs"`
 	PayloadTypes []int    `json:"payloadTypes"`
+}
+
+// Joined is one kind of media on its way to the user or to the other side.
+type Joined struct {
+	To   string `json:"to"` // user, other
+	Kind string `json:"kind"`
+	// Plan says in words what is done, and why.
+	Plan      string  `json:"plan"`
+	Passed    uint64  `json:"passed"`
+	Converted uint64  `json:"converted"`
+	Dropped   uint64  `json:"dropped"`
+	P50MS     float64 `json:"delayP50Ms"`
+	P99MS     float64 `json:"delayP99Ms"`
+	Error     string  `json:"error"`
+}
+
+// joined tells of the media of both sides of a user's call.
+func (r *Report) joined(j *calls.Joined) {
+	if j == nil {
+		return
+	}
+	for i, ways := range [][]bridge.FlowStats{j.ToOther, j.ToUser} {
+		for _, f := range ways {
+			if f.Passed+f.Converted+f.Dropped > 0 {
+				r.Joined = append(r.Joined, Joined{To: []string{"other", "user"}[i], Kind: f.Kind.String(), Plan: f.Reason, Passed: f.Passed, Converted: f.Converted,
+					Dropped: f.Dropped, P50MS: round(float64(f.DelayP50.Microseconds()) / 1000), P99MS: round(float64(f.DelayP99.Microseconds()) / 1000), Error: f.Error})
+			}
+		}
+	}
 }
 
 // messages fills in the ladder and the timeline.

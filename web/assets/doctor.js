@@ -60,6 +60,15 @@ function medium(m) {
   ]));
 }
 
+function joined(j) {
+  return el("div", "", { className: "box" }, el("h3", j.kind + (j.to === "user" ? " to the user here" : " to the other side")), el("p", j.plan + (j.error ? "; " + j.error : ""), { className: "soft" }), facts([
+    ["passed on", j.passed ? many(j.passed, "packet") : ""],
+    ["converted", j.converted ? many(j.converted, "packet") : ""],
+    ["left out", j.dropped ? many(j.dropped, "packet") : ""],
+    ["added delay", `${j.delayP50Ms} ms, 1 % more than ${j.delayP99Ms} ms`],
+  ]));
+}
+
 function side(title, s) {
   return el("div", "", { className: "box" }, el("h4", title), el("p", [s.address, s.direction].filter(Boolean).join(" · ") || "nothing", { className: "soft" }),
     el("ul", "", { className: "formats" }, ...s.formats.map((f) => el("li", f))));
@@ -100,6 +109,8 @@ function showCall(r) {
     + (r.messagesForgotten ? `; ${many(r.messagesForgotten, "earlier message")} no longer.` : ".");
   $("timeline").replaceChildren(...r.timeline.map((n) => el("li", "", {}, el("time", seconds(n.at)), el("span", n.text))));
   $("media").replaceChildren(...(r.media.length ? r.media.map(medium) : [el("p", "No media has been agreed.", { className: "soft" })]));
+  $("joined").replaceChildren(...r.joined.map(joined));
+  $("joined").closest("section").hidden = r.joined.length === 0;
   $("sdp").replaceChildren(...(r.sdp.length ? r.sdp.map(section) : [el("p", "No session description has been seen.", { className: "soft" })]));
   $("ladder").replaceChildren(...r.messages.map(message));
   document.querySelectorAll("#ladder details").forEach((d, i) => { d.open = open[i] || false; });
