@@ -29,6 +29,7 @@ import (
 	"lineout/inputs/publish"
 	"lineout/outputs"
 	"lineout/outputs/rtmp"
+	"lineout/outputs/snapshot"
 	"lineout/outputs/webrtc"
 	"lineout/pipeline"
 	"lineout/pipeline/fillvideo"
@@ -139,9 +140,10 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 	if s.publishing, err = s.newPublishing(table); err != nil {
 		return s, err
 	}
-	s.sockets = ws.New(settings.WS, ws.Deps{Stream: s.hub.Get, Play: s.play, Publish: s.publish, Phone: s.phone(), Log: log})
+	pictures := snapshot.New(settings.FFmpeg.Path)
+	s.sockets = ws.New(settings.WS, ws.Deps{Stream: s.hub.Get, Play: s.play, Publish: s.publish, Snapshot: pictures.Take, Phone: s.phone(), Log: log})
 	if s.api, err = rest.New(settings.REST, rest.Deps{Calls: s.calls, Streams: s.hub, Viewers: s.viewers, Registrations: s.agent.Registrations, Phones: s.agent.Phones,
-		RecordName: s.recorder.RecordName, Outputs: s.outputs, Methods: []map[string]outputs.Method{s.sockets.Methods()}, Log: log}); err != nil {
+		RecordName: s.recorder.RecordName, Outputs: s.outputs, Methods: []map[string]outputs.Method{s.sockets.Methods(), pictures.Methods(s.hub.Get)}, Log: log}); err != nil {
 		return s, err
 	}
 	if s.handler, err = s.routes(); err != nil {

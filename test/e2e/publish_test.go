@@ -57,6 +57,11 @@ func TestPublish(t *testing.T) {
 	p.Screenshot(t, "publisher")
 	note(t, "the publisher: %v", p.View(t))
 	note(t, "its player: %v", player.View(t))
+	// A picture of it, as the SDK's snapshot page asks for one.
+	peers.Eval[bool](t, p, `(Flashphoner.getSessions()[0].createStream({name: "cam"}).on("STREAM_EVENT", (e) => {
+		window.shot = Object.assign(new Image(), {src: "data:image/png;base64," + e.payload.snapshot}); }).snapshot(), true)`)
+	p.WaitFor(t, "window.shot && shot.naturalWidth === document.querySelector('video').videoWidth", 10*time.Second)
+	note(t, "snapshot: %s", peers.Eval[string](t, p, "shot.naturalWidth + 'x' + shot.naturalHeight"))
 	hls := measure(t, srv.HLSURL("cam"), media.Options{Live: 4 * time.Second})
 	checkPublished(t, hls)
 
