@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -255,5 +256,38 @@ func TestPolicyOfStatuses(t *testing.T) {
 		if got := final(s); got != want {
 			t.Errorf("%s is told as %s, want %s", s, got, want)
 		}
+	}
+}
+
+// A goodbye counts also when messages for the page meet the socket that it has
+// closed: the page's calls end then, not after ws.keep (S1-15).
+func TestGoodbyeAmongMessages(t *testing.T) {
+	for range 20 {
+		t.Run("", func(t *testing.T) {
+			r := newRig(t, nil)
+			c := r.user(t, `,"keepAlive":true`)
+			p := r.call(t, c)
+			r.server.mu.Lock()
+			k := r.server.sessions[c.token].current()
+			r.server.mu.Unlock()
+			spoken := make(chan struct{})
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				for n := 0; k.ctx.Err() == nil; n++ {
+					k.sendNow("ping")
+					if n == 10 {
+						close(spoken)
+					}
+				}
+			})
+			<-spoken
+			_ = c.conn.Close(websocket.StatusGoingAway, "")
+			select {
+			case <-p.leg.(*peer).ended:
+			case <-time.After(20 * time.Second): // a third of ws.keep
+				t.Error("the call of a page that has said goodbye goes on")
+			}
+			wg.Wait()
+		})
 	}
 }

@@ -68,8 +68,17 @@ func (k *socket) run(run context.Context, conn *websocket.Conn) {
 	writer.Wait()
 	_ = conn.CloseNow()
 	if k.session != nil {
-		k.session.detach(k, context.Cause(k.ctx))
+		k.session.detach(k, endOf(context.Cause(k.ctx), err))
 	}
+}
+
+// endOf is why a socket ended: a page's goodbye counts, even when a message on
+// its way to the page met the closed socket before the reader could tell.
+func endOf(cause, read error) error {
+	if websocket.CloseStatus(read) != -1 && !errors.Is(cause, errEnd) {
+		return read
+	}
+	return cause
 }
 
 // read handles messages until the socket fails. A bad message is never fatal.

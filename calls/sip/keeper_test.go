@@ -23,17 +23,14 @@ func TestSessionsRegisterAtKamailio(t *testing.T) {
 	login := leg.Request{Login: "10006", Password: "pw10006", Domain: "127.0.0.1", Proxy: "127.0.0.1", Port: kam.Port}
 	wrong := login
 	wrong.Password = "guess"
-	var mu sync.Mutex
-	var told []leg.Registration
-	if _, _, err := s.Register(t.Context(), wrong, func(x leg.Registration) { told = append(told, x) }); err == nil || !strings.Contains(err.Error(), "password is wrong") || len(told) != 1 || told[0].Code != 401 {
-		t.Errorf("a wrong password: %v, told %+v", err, told)
+	var refused, told notes
+	if _, _, err := s.Register(t.Context(), wrong, refused.take); err == nil || !strings.Contains(err.Error(), "password is wrong") {
+		t.Errorf("a wrong password: %v", err)
 	}
-	told = nil
-	one, leaveOne, err := s.Register(t.Context(), login, func(x leg.Registration) {
-		mu.Lock()
-		defer mu.Unlock()
-		told = append(told, x)
-	})
+	if r := refused.all(); len(r) != 1 || r[0].Code != 401 {
+		t.Errorf("told %+v of a wrong password", r)
+	}
+	one, leaveOne, err := s.Register(t.Context(), login, told.take)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,12 +59,28 @@ func TestSessionsRegisterAtKamailio(t *testing.T) {
 	}
 	leaveTwo()
 	peers.Eventually(t, "the end of the binding", 5*time.Second, func() bool { return len(kam.Bindings(t, "10006", "pw10006")) == 0 })
-	mu.Lock()
-	defer mu.Unlock()
-	if len(told) != 1 || !told[0].Registered {
-		t.Errorf("told %+v", told)
+	if r := told.all(); len(r) != 1 || !r[0].Registered {
+		t.Errorf("told %+v", r)
 	}
 	if strings.Contains(s.log.String(), "pw10006") || strings.Contains(s.log.String(), "guess") {
 		t.Error("a password is in the log")
 	}
+}
+
+// notes are what was told of a registration.
+type notes struct {
+	mu sync.Mutex
+	xs []leg.Registration
+}
+
+func (n *notes) take(x leg.Registration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.xs = append(n.xs, x)
+}
+
+func (n *notes) all() []leg.Registration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return append([]leg.Registration(nil), n.xs...)
 }
