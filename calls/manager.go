@@ -1,6 +1,7 @@
 package calls
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -162,7 +163,7 @@ func (m *Manager) Startup(ctx context.Context, r Request) error {
 			return err
 		}
 	}
-	c, err := m.reserve(r)
+	c, err := m.reserve(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -174,7 +175,41 @@ func (m *Manager) Startup(ctx context.Context, r Request) error {
 }
 
 // reserve claims the call's id, its RTMP target and its stream name, or none.
-func (m *Manager) reserve(r Request) (*call, error) { return m.claim(r, nil, func(*call) {}) }
+// What belongs to a call that ends is waited for, at most for HangupTimeout:
+// that call is not listed any more, so its names are free for all one can see.
+func (m *Manager) reserve(ctx context.Context, r Request) (*call, error) {
+	ctx, cancel := context.WithTimeout(ctx, m.d.HangupTimeout)
+	defer cancel()
+	for {
+		c, err := m.claim(r, nil, func(*call) {})
+		if err == nil || fault.CodeOf(err) != fault.Conflict {
+			return c, err
+		}
+		leaving := m.leaving(r)
+		if leaving == nil {
+			// It may have gone between the two looks.
+			return m.claim(r, nil, func(*call) {})
+		}
+		select {
+		case <-leaving.done:
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+// leaving is a call that ends and holds what r asks for, nil if there is none.
+func (m *Manager) leaving(r Request) *call {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	name := cmp.Or(r.ToStream, r.CallID)
+	for id, c := range m.calls {
+		if (id == r.CallID || c == m.targets[target{r.RTMPURL, r.RTMPStream}] || cmp.Or(c.Info().StreamName, id) == name) && c.ending() {
+			return c
+		}
+	}
+	return nil
+}
 
 // claim is reserve; prepare completes the call before it can be seen. A user's
 // call has no stream of its own.

@@ -7,7 +7,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"lineout/api/fault"
 	"lineout/calls/leg"
+	"lineout/pipeline"
 )
 
 // TestAnythingFromBothSides: whatever two legs say, in whatever order, and
@@ -124,5 +126,51 @@ func TestConversation(t *testing.T) {
 		if got := conversation(s, answered, answered); got != s {
 			t.Errorf("%s became %s", s, got)
 		}
+	}
+}
+
+// Who sees that a call is gone may use its names at once: they are waited for,
+// but not longer than a call may take to end.
+func TestNamesOfACallThatEnds(t *testing.T) {
+	for name, r2 := range map[string]Request{
+		"call id": {CallID: "c1", ToStream: "other"}, "stream": {CallID: "c2", ToStream: "s-c1"}, "RTMP target": {CallID: "c2", RTMPURL: "rtmp://h/a", RTMPStream: "x"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				goOn := make(chan struct{})
+				r := newRig(t, func(d *Deps) {
+					d.StartPush = func(*pipeline.Stream, string, string, func(string)) error { return nil }
+					d.Observe = func(i Info) {
+						if i.Status == Finish {
+							<-goOn // between the call's last status and the release of its names
+						}
+					}
+				})
+				defer r.stop()
+				r1 := request("c1")
+				r1.RTMPURL, r1.RTMPStream = "rtmp://h/a", "x"
+				r2.Callee, r2.SIPLogin, r2.SIPDomain = r1.Callee, r1.SIPLogin, r1.SIPDomain
+				if err := r.m.Startup(t.Context(), r1); err != nil {
+					t.Fatal(err)
+				}
+				r.phones.leg("c1").say(leg.Event{Type: leg.Answered, Code: 200, Media: audioOnly()})
+				r.phones.leg("c1").finish(leg.Event{Type: leg.Ended, Cause: leg.Cause{Code: 200, Text: "BYE"}})
+				synctest.Wait()
+				if l := r.m.Find(Filter{}); len(l) != 0 {
+					t.Fatalf("listed: %+v", l)
+				}
+				begun := time.Now()
+				if err := r.m.Startup(t.Context(), r2); code(err) != fault.Conflict || time.Since(begun) != 3*time.Second {
+					t.Errorf("%v after %v", err, time.Since(begun))
+				}
+				again := make(chan error, 1)
+				go func() { again <- r.m.Startup(t.Context(), r2) }()
+				synctest.Wait()
+				close(goOn)
+				if err := <-again; err != nil {
+					t.Error(err)
+				}
+			})
+		})
 	}
 }
