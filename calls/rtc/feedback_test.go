@@ -121,6 +121,7 @@ func TestReportsRelate(t *testing.T) {
 	}
 	// The same moment of the source: half a second after the reports. Its picture
 	// arrived 300 ms late, of which the reports must say nothing.
+	now = now.Add(500 * time.Millisecond)
 	audio := forward(media.Audio, 111, 1, 48000+24000)
 	now = now.Add(300 * time.Millisecond)
 	video := forward(media.Video, 96, 2, 900000+45000)
