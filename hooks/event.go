@@ -18,6 +18,10 @@ const (
 	onDTMF     = "OnDTMFEvent" // ours: Web Call Server tells nobody of digits
 )
 
+// ofSessions are the methods that tell of browser sessions (hooks reference, section 5).
+var ofSessions = []string{"connect", "ConnectionStatusEvent", "RegistrationStatusEvent", "OnCallEvent", "call", "answer", "hangup", "hold", "unhold",
+	"transfer", "TransferStatusEvent", "sendDtmf", "publishStream", "unPublishStream", "playStream", "stopStream", "snapshot", "StreamStatusEvent", "sendData"}
+
 // event is the body of a notification: the keys of S2-37 in its order. Unset
 // keys are left out, other than in answers of the REST API.
 type event struct {

@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -136,5 +137,45 @@ func TestFolderOfAnother(t *testing.T) {
 		stop()
 		_, _, stop = start(t, c, &receiver{})
 		stop()
+	})
+}
+
+// What browser sessions do is told if the settings name it, each session's in order, and
+// survives a restart as all else.
+func TestSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &receiver{answer: func(int, string) (int, error) { return 0, errDown }}
+		c := settings(t.TempDir())
+		c.Methods = []string{callStatus, "connect", "sendData"}
+		n, _, stop := start(t, c, r)
+		for i := range 5 {
+			n.Session("s-1", "sendData", map[string]any{"sessionId": "s-1", "callId": fmt.Sprint(i), "status": "x"})
+		}
+		n.Session("s-1", "call", map[string]any{"sessionId": "s-1", "callId": "c"})           // is not asked for
+		n.Session("s-1", "OnMessageEvent", map[string]any{"sessionId": "s-1", "callId": "m"}) // is none of a session's
+		synctest.Wait()
+		stop()
+		again := &receiver{}
+		_, l, stop2 := start(t, c, again)
+		synctest.Wait()
+		stop2()
+		if got, want := again.got(), []string{"0 x", "1 x", "2 x", "3 x", "4 x"}; !slices.Equal(got, want) {
+			t.Errorf("told %q, want %q\n%s", got, want, l)
+		}
+		if again.last == nil || again.last.URL.Path != "/CallApp/sendData" || !strings.Contains(again.body, `"nodeId":"`) {
+			t.Errorf("the last one: %s", again.body)
+		}
+	})
+	r := &receiver{}
+	synctest.Test(t, func(t *testing.T) {
+		n, _, stop := start(t, settings(""), r)
+		defer stop()
+		for _, m := range ofSessions {
+			n.Session("s-1", m, map[string]any{})
+		}
+		synctest.Wait()
+		if len(r.tries) != 0 {
+			t.Errorf("%d were told that nobody has asked for", len(r.tries))
+		}
 	})
 }

@@ -163,7 +163,7 @@ func parseLine(line []byte) (rec record, ok bool) {
 	if !found || err != nil || crc32.ChecksumIEEE(text) != uint32(want) || json.Unmarshal(text, &rec) != nil {
 		return record{}, false
 	}
-	if rec.Method != "" && rec.Method != onMessage && rec.Method != onDTMF {
+	if rec.Method != "" && rec.Method != onMessage && rec.Method != onDTMF && !slices.Contains(ofSessions, rec.Method) {
 		return record{}, false
 	}
 	return rec, true

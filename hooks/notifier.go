@@ -169,6 +169,19 @@ func (n *Notifier) Digit(i calls.Info, d string, by leg.DTMF) {
 		Caller: i.Caller, Callee: i.Callee, DTMF: d, Type: by}, false)
 }
 
+// Session tells of what a browser session does or has become. What is told of
+// one session is delivered in order; body, which must hold no secrets, belongs to the
+// notifier from then on. When too many notifications wait, these go before those of running calls.
+func (n *Notifier) Session(session, method string, body map[string]any) {
+	if !n.tells(method) || !slices.Contains(ofSessions, method) {
+		return
+	}
+	body["nodeId"] = n.nodeID
+	c := &callRef{id: session}
+	c.ended.Store(true)
+	n.tell(method, c, body, false)
+}
+
 // tells says whether notifications of a method go anywhere.
 func (n *Notifier) tells(method string) bool {
 	return len(n.targets) > 0 && slices.Contains(n.cfg.Methods, method)

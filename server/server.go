@@ -141,7 +141,7 @@ func New(settings *Settings, log *slog.Logger) (s *Server, err error) {
 		return s, err
 	}
 	pictures := snapshot.New(settings.FFmpeg.Path)
-	s.sockets = ws.New(settings.WS, ws.Deps{Stream: s.hub.Get, Play: s.play, Publish: s.publish, Snapshot: pictures.Take, Phone: s.phone(), Log: log})
+	s.sockets = ws.New(settings.WS, ws.Deps{Stream: s.hub.Get, Play: s.play, Publish: s.publish, Snapshot: pictures.Take, Phone: s.phone(), Hooks: sessionHooks{s.hooks}, Log: log})
 	if s.api, err = rest.New(settings.REST, rest.Deps{Calls: s.calls, Streams: s.hub, Viewers: s.viewers, Registrations: s.agent.Registrations, Phones: s.agent.Phones,
 		RecordName: s.recorder.RecordName, Outputs: s.outputs, Methods: []map[string]outputs.Method{s.sockets.Methods(), pictures.Methods(s.hub.Get)}, Log: log}); err != nil {
 		return s, err

@@ -39,6 +39,7 @@ func hangupCall(s *session, arg json.RawMessage) error {
 		s.unknownCall(string(m.CallID))
 		return nil
 	}
+	s.inform("hangup", s.describe("callId", c.id))
 	c.hangup(leg.Cause{Text: "hung up in the browser"})
 	return nil
 }
@@ -60,6 +61,7 @@ func request(method string, do func(ctx context.Context, p Calls, m callMessage)
 			c.mu.Lock()
 			before := c.told
 			c.mu.Unlock()
+			s.inform(method, s.describe("callId", c.id, "target", string(m.Target), "dtmf", string(m.DTMF), "type", string(m.Type)))
 			ctx, cancel := context.WithTimeout(c.ctx, opTime)
 			defer cancel()
 			err := do(ctx, s.server.deps.Phone.Calls, m)
@@ -109,6 +111,7 @@ func (c *call) transferred() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.over {
+		c.s.inform("TransferStatusEvent", c.s.describe("callId", c.id, "status", "COMPLETED"))
 		c.s.send("notifyTransferEvent", transferStatus{CallID: c.id, Status: "COMPLETED"})
 	}
 }

@@ -42,13 +42,13 @@ func (s *session) ask(method string, body map[string]any) error {
 	if s.server.deps.Hooks == nil {
 		return nil
 	}
-	return s.server.deps.Hooks.Ask(s.ctx, s.app, method, body)
+	return s.server.deps.Hooks.Ask(s.ctx, s.id, method, body)
 }
 
 // inform tells the application's program of something.
 func (s *session) inform(method string, body map[string]any) {
 	if s.server.deps.Hooks != nil {
-		s.server.deps.Hooks.Tell(s.app, s.id, method, body)
+		s.server.deps.Hooks.Tell(s.id, method, body)
 	}
 }
 
@@ -160,6 +160,7 @@ func snapshot(s *session, arg json.RawMessage) error {
 		return err
 	}
 	id, st := string(m.MediaSessionID), s.server.deps.Stream(string(m.Name))
+	s.inform("snapshot", s.describe("mediaSessionId", id, "name", string(m.Name)))
 	reply := func(kind, key, text string) {
 		payload, _ := json.Marshal(map[string]string{key: text})
 		s.send("notifyStreamEvent", streamEvent{MediaSessionID: id, Type: kind, Payload: payload})

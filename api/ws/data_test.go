@@ -3,6 +3,7 @@ package ws
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -20,6 +21,35 @@ func TestSendData(t *testing.T) {
 	r.phone.mu.Unlock()
 	c.send(`{"message":"sendData","data":[{"operationId":"o2"}]}`)
 	c.expect("DataStatusEvent", `[{"operationId":"o2","status":"FAILED","info":"403 Forbidden"}]`)
+}
+
+// The program behind an application hears what a page does and what comes of it, in order,
+// and never its password.
+func TestProgramIsTold(t *testing.T) {
+	r := newRig(t, nil)
+	c := r.user(t, "")
+	r.call(t, c)
+	c.send(`{"message":"sendDtmf","data":[{"callId":"c-1","dtmf":"5","type":"RFC2833"}]}`)
+	waitFor(t, func() bool { return strings.Contains(r.phone.told(), `sendDtmf`) })
+	c.send(`{"message":"stopStream","data":[{"mediaSessionId":"s-1","name":"n"}]}`)
+	c.send(`{"message":"hangup","data":[{"callId":"c-1"}]}`)
+	waitFor(t, func() bool { return strings.Contains(r.phone.told(), `hangup`) })
+	var methods []string
+	for line := range strings.SplitSeq(r.phone.told(), "\n") {
+		methods = append(methods, strings.Fields(line)[1])
+	}
+	want := []string{"connect", "ConnectionStatusEvent", "RegistrationStatusEvent", "call", "sendDtmf", "stopStream", "StreamStatusEvent", "hangup"}
+	if !slices.Equal(methods, want) {
+		t.Errorf("told %v, want %v", methods, want)
+	}
+	for _, w := range []string{`"callId":"c-1","dtmf":"5","keepAlive"`, `"status":"STOPPED"`, `"sipLogin":"1000"`} {
+		if !strings.Contains(r.phone.told(), w) {
+			t.Errorf("%s is not told:\n%s", w, r.phone.told())
+		}
+	}
+	if strings.Contains(r.phone.told(), "assword") {
+		t.Errorf("a password is told:\n%s", r.phone.told())
+	}
 }
 
 // A publisher's events go to those who play its stream, with their own ids.

@@ -29,14 +29,14 @@ type Deps struct {
 	Log   *slog.Logger
 }
 
-// Hooks tell the program that stands behind an application (its appKey) of
-// what a session does, by the names of the hooks reference. Applications without
-// a program are told nothing and refuse nothing.
+// Hooks tell the operator's programs of what a session does, by the names of
+// the hooks reference. The body holds the session's appKey, and no password; it is
+// theirs from then on. What is told and asked of one session arrives in order.
 type Hooks interface {
-	// Ask waits for the answer; an error says that the program refuses, and why.
-	Ask(ctx context.Context, app, method string, body map[string]any) error
-	// Tell does not wait. What is told of one session arrives in order.
-	Tell(app, session, method string, body map[string]any)
+	// Ask may wait for the answer; an error says that the program refuses, and why.
+	Ask(ctx context.Context, session, method string, body map[string]any) error
+	// Tell does not wait.
+	Tell(session, method string, body map[string]any)
 }
 
 // PlayRequest is one playStream.

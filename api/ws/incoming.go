@@ -51,8 +51,8 @@ func (l line) Ring(ctx context.Context, i leg.Invitation) (leg.Leg, error) {
 		return r, nil
 	}
 	s.log.Info("browser is called", "call", c.id, "caller", i.Caller)
-	c.announce()
 	s.inform("OnCallEvent", s.describe("callId", c.id, "caller", i.Caller, "callee", i.Callee, "incoming", true, "visibleName", c.invite.VisibleName))
+	c.announce() // after it: what the page does next is told after it
 	return r, nil
 }
 
@@ -133,6 +133,7 @@ func answerCall(s *session, arg json.RawMessage) error {
 	c.stopTimer()
 	p := c.peer
 	c.mu.Unlock()
+	s.inform("answer", s.describe("callId", c.id))
 	if err := p.SetAnswer(string(m.SDP)); err != nil {
 		c.fail(err)
 		c.s.work.run(func() {

@@ -178,21 +178,24 @@ func (p *phone) Transfer(_ context.Context, id, target, _ string) error {
 	return p.refuse
 }
 
-func (p *phone) Ask(_ context.Context, app, method string, body map[string]any) error {
-	p.Tell(app, "", method, body)
+func (p *phone) Ask(_ context.Context, session, method string, body map[string]any) error {
+	p.Tell(session, method, body)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.hookErr[method]
 }
 
-func (p *phone) Tell(app, _, method string, body map[string]any) {
+func (p *phone) Tell(session, method string, body map[string]any) {
+	if body["sessionId"] != session {
+		panic("another session's")
+	}
 	b, err := json.Marshal(body)
 	if err != nil {
 		panic(err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.hooks = append(p.hooks, app+" "+method+" "+string(b))
+	p.hooks = append(p.hooks, fmt.Sprint(body["appKey"], " ", method, " ", string(b)))
 }
 
 func (p *phone) told() string {

@@ -30,7 +30,14 @@ type play struct {
 }
 
 func (s *session) status(id, name, status, info string) {
+	s.tellPlayer(id, name, status, info)
 	s.send("notifyStreamStatusEvent", streamStatus{MediaSessionID: id, Name: name, Status: status, Info: info})
+}
+
+// tellPlayer tells the session's program of a player's status.
+func (s *session) tellPlayer(id, name, status, info string) {
+	s.inform("StreamStatusEvent", s.describe("mediaSessionId", id, "name", name, "published", false, "status", status, "info", info,
+		"mediaProvider", "WebRTC", "mediaType", "play"))
 }
 
 // playStream always answers with a status: without one the SDK's stop() would
@@ -41,6 +48,7 @@ func playStream(s *session, arg json.RawMessage) error {
 		return err
 	}
 	id, name := string(m.MediaSessionID), string(m.Name)
+	s.inform("playStream", s.describe("mediaSessionId", id, "name", name, "published", false))
 	if id == "" {
 		s.status(id, name, "FAILED", infoNoID)
 		return nil
@@ -106,6 +114,7 @@ func (s *session) play(ctx context.Context, p *play, r PlayRequest) {
 		select {
 		case <-connected:
 			connected = nil
+			s.tellPlayer(p.id, p.name, "PLAYING", "")
 			// On the wire before the first packet: pages look at the video
 			// element in their PLAYING callback.
 			s.sendNow("notifyStreamStatusEvent", streamStatus{MediaSessionID: p.id, Name: p.name, Status: "PLAYING", MediaProvider: "WebRTC"})
@@ -155,6 +164,7 @@ func stopStream(s *session, arg json.RawMessage) error {
 	if err := json.Unmarshal(orObject(arg), &m); err != nil {
 		return err
 	}
+	s.inform("stopStream", s.describe("mediaSessionId", string(m.MediaSessionID), "name", string(m.Name), "published", false))
 	s.mu.Lock()
 	p := s.plays[string(m.MediaSessionID)]
 	s.mu.Unlock()

@@ -188,6 +188,7 @@ func unPublishStream(s *session, arg json.RawMessage) error {
 	if err := json.Unmarshal(orObject(arg), &m); err != nil {
 		return err
 	}
+	s.inform("unPublishStream", s.describe("mediaSessionId", string(m.MediaSessionID), "name", string(m.Name), "published", true))
 	s.mu.Lock()
 	own := s.publishes[string(m.MediaSessionID)]
 	var p Publication
