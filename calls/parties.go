@@ -182,7 +182,7 @@ func (c *call) answerBack(caller, called *side, to phase) {
 		return
 	}
 	c.user.told = to
-	t := leg.Terms{SendAudio: true, SendVideo: c.user.in.HasVideo, Like: called.like()}
+	t := leg.Terms{SendAudio: true, SendVideo: c.user.in.HasVideo, Like: called.like(), Referable: true}
 	switch {
 	case to == answered:
 		caller.in.Answer(t)

@@ -18,7 +18,7 @@ func (c *call) referred(s, to *side, e leg.Event) {
 		asker.Refer(491, "Request Pending")
 	case s == c.near:
 		t, ok := to.leg.(leg.Transferer)
-		if !ok {
+		if !ok || e.Replaces != "" { // the dialog it names is the user's with us, not the other party's
 			asker.Refer(501, "Not Implemented")
 			return
 		}
@@ -34,12 +34,12 @@ func (c *call) referred(s, to *side, e leg.Event) {
 			return err
 		})
 	default:
-		c.replace(e.Text)
+		c.replace(e.Text, e.Replaces)
 	}
 }
 
 // replace calls somebody in the place of the other party, who asked for it.
-func (c *call) replace(target string) {
+func (c *call) replace(target, replaces string) {
 	u := c.user
 	switch {
 	case u.calls:
@@ -49,7 +49,7 @@ func (c *call) replace(target string) {
 		login, domain, _ := strings.Cut(u.in.Account, "@")
 		u.via = Account{Login: login, Domain: domain, Local: c.m.d.Local != nil && c.m.d.Local(domain)}
 	}
-	l, err := c.dial(newCallID(), target, c.near.like())
+	l, err := c.dial(newCallID(), target, replaces, c.near.like())
 	if err != nil {
 		c.tellAsker(503, "Service Unavailable")
 		return

@@ -90,7 +90,7 @@ func (m *Manager) Place(_ context.Context, in leg.Incoming, l leg.Inbound, via A
 	if err != nil {
 		return m.refusal(in, err)
 	}
-	far, err := c.dial(in.CallID, in.Callee, in.Tracks)
+	far, err := c.dial(in.CallID, in.Callee, "", in.Tracks)
 	if err != nil {
 		c.cancel()
 		m.release(c)
@@ -126,12 +126,13 @@ func (m *Manager) claimUser(in leg.Incoming, account string, calls bool, prepare
 }
 
 // dial calls somebody for the user, as one of this server's own if it is.
-func (c *call) dial(id, callee string, like []leg.TrackInfo) (leg.Leg, error) {
+func (c *call) dial(id, callee, replaces string, like []leg.TrackInfo) (leg.Leg, error) {
 	v := &c.user.via
 	r := leg.Request{CallID: id, Callee: callee, Caller: c.info.Caller, DisplayName: cmp.Or(v.DisplayName, c.user.in.DisplayName),
 		Login: v.Login, AuthName: v.AuthName, Password: v.Password, Domain: v.Domain, Proxy: v.Proxy, Port: v.Port, Transport: v.Transport,
-		SendAudio: like == nil || has(like, media.Audio), SendVideo: has(like, media.Video), Like: like}
-	if account, ok := c.inside(callee); ok {
+		SendAudio: like == nil || has(like, media.Audio), SendVideo: has(like, media.Video), Like: like,
+		Referable: true, Replaces: replaces}
+	if account, ok := c.inside(callee); ok && replaces == "" {
 		return c.pair(account, r), nil
 	}
 	l, err := c.m.d.Dialer.Dial(c.ctx, r)

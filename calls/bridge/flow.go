@@ -48,7 +48,7 @@ func (f *flow) use(p *plan) {
 		return
 	}
 	f.plan.Store(p)
-	if old == nil || old.reason != p.reason {
+	if (old == nil || old.reason != p.reason) && (old != nil || !p.idle) { // not of what never was
 		f.b.log.Info("media of joined calls", "way", f.name, "kind", f.kind, "plan", p.reason)
 	}
 }

@@ -36,6 +36,7 @@ type route struct {
 // plan says what is done with the packets of one kind in one direction. Plans
 // are compared as a whole, and never changed.
 type plan struct {
+	idle       bool // there is nothing to send, ever
 	open       bool // the other leg may be sent something
 	events     bool
 	routes     [128]route
@@ -59,6 +60,7 @@ func makePlan(table *codecs.Table, k media.Kind, from, to []leg.TrackInfo) *plan
 	in, out := track(from, k), track(to, k)
 	switch {
 	case in == nil:
+		p.idle = true
 		p.reason = fmt.Sprintf("%s is not sent: the source has none", words[k])
 		return p
 	case out == nil || len(out.Formats) == 0:

@@ -39,6 +39,8 @@ type Terms struct {
 	// Like, when not nil, describes the leg this one will be joined to. Of the
 	// caller's formats those it has are agreed on first, of video those only.
 	Like []TrackInfo
+	// Referable is as in Request.
+	Referable bool
 }
 
 // Inbound is a Leg that calls us. Its events begin with Trying. Until Answer,

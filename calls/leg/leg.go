@@ -100,6 +100,8 @@ type Event struct {
 	Cause Cause
 	// ContentType is text/plain or message/cpim.
 	ContentType string
+	// Replaces, of Referred, is that of the Request asked for.
+	Replaces string
 }
 
 // Cause says why a leg ended.
@@ -286,6 +288,11 @@ type Request struct {
 	// codecs (with their fmtp) are the only ones, so that packets can be passed on
 	// as they are. Receive and Send are seen from this side, as everywhere.
 	Like []TrackInfo
+	// Referable lets the other side ask to be connected to somebody else; see Referee.
+	Referable bool
+	// Replaces names the dialog at the callee whose place this call takes, as the
+	// header of that name does (RFC 3891), "" for none.
+	Replaces string
 }
 
 // Dialer starts an outgoing leg. It returns at once; progress and failure

@@ -69,6 +69,7 @@ type dialog struct {
 	branches  map[string]*branch // by To tag
 	update    bool               // the peer lists UPDATE
 	referring bool               // a REFER of ours is under way
+	referral  chan sipfrag       // progress of the peer's, nil if none is under way
 	timer     sessionTimer
 	session   time.Duration // interval to ask for
 	minSE     time.Duration

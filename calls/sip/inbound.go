@@ -232,6 +232,7 @@ func (d *dialog) settle(t leg.Terms) error {
 		return nil
 	}
 	d.req.SendAudio, d.req.SendVideo, d.req.ToRTMP, d.req.Like = t.SendAudio, t.SendVideo, t.ToRTMP, t.Like
+	d.req.Referable = t.Referable
 	d.mu.Lock()
 	err := d.openMedia()
 	if err == nil {

@@ -178,7 +178,7 @@ func (d *dialog) handle(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 	case sipmsg.MESSAGE:
 		d.handleMessage(req, tx)
 	case sipmsg.REFER:
-		d.a.respond(req, tx, 603, "Decline")
+		d.handleRefer(req, tx)
 	case sipmsg.CANCEL:
 		d.a.respond(req, tx, 481, "Call/Transaction Does Not Exist")
 	default:

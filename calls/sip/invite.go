@@ -86,6 +86,9 @@ func (d *dialog) nextInvite() (*sipmsg.Request, hop) {
 	d.head.cseq++
 	req := d.head.request(sipmsg.INVITE, d.target)
 	d.timed(req)
+	if d.req.Replaces != "" {
+		req.AppendHeader(sipmsg.NewHeader("Replaces", d.req.Replaces))
+	}
 	setBody(req, "application/sdp", d.local.describe())
 	if d.trusts(d.next) {
 		d.creds.sign(req)

@@ -7,7 +7,7 @@ import (
 	sipmsg "github.com/emiago/sipgo/sip"
 )
 
-const allowed = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, NOTIFY, MESSAGE"
+const allowed = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, NOTIFY, REFER, MESSAGE"
 
 // supported are the extensions we know.
 func (a *Agent) supported() string {

@@ -29,7 +29,7 @@ func (p *phone) Ring(_ context.Context, i leg.Invitation) (leg.Leg, error) {
 		caller = "anonymous"
 	}
 	flow := p.a.wayTo(at.flow, at.uri)
-	r := leg.Request{CallID: i.CallID, Callee: p.l.login, Caller: caller, DisplayName: i.DisplayName, Like: i.Like,
+	r := leg.Request{CallID: i.CallID, Callee: p.l.login, Caller: caller, DisplayName: i.DisplayName, Like: i.Like, Referable: true,
 		SendAudio: i.Like == nil || sends(i.Like, media.Audio), SendVideo: sends(i.Like, media.Video)}
 	if checkCallID(r.CallID) != nil || p.a.find(r.CallID) != nil {
 		r.CallID = sipmsg.GenerateTagN(24)

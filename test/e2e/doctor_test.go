@@ -49,14 +49,22 @@ func TestCallDoctor(t *testing.T) {
 		t.Errorf("of the ended call: %+v", r)
 	}
 	var lines []string
+	registers := 0
 	for _, m := range r.Messages {
-		lines = append(lines, m.Line)
+		if strings.Contains(m.Line, "REGISTER") {
+			registers++
+		} else {
+			lines = append(lines, m.Line)
+		}
 		if regexp.MustCompile(`response="[^*"]`).MatchString(m.Text) || strings.Contains(m.Text, "pw10006") {
 			t.Errorf("credentials are shown: %s", m.Text)
 		}
 	}
 	if l := strings.Join(lines, ", "); !strings.HasPrefix(l, "INVITE, ") || !strings.Contains(l, "100 ") || !strings.HasSuffix(l, "(INVITE), ACK, BYE, 200 OK (BYE)") {
 		t.Errorf("messages: %s", l)
+	}
+	if registers < 4 { // the challenged one, and its answers
+		t.Errorf("%d messages of the account's registration", registers)
 	}
 	if len(r.Media) != 2 || r.Media[0].Codec != "PCMA" || r.Media[0].PacketsReceived < 100 || r.Media[1].Codec != "H264" || r.Media[1].RTCPReceived == 0 {
 		t.Errorf("media: %+v", r.Media)

@@ -12,6 +12,7 @@ import (
 // TestFirefoxPlays: the player page in Firefox shows a VP8 call and sounds it, and
 // plays a call that is sound only.
 func TestFirefoxPlays(t *testing.T) {
+	t.Parallel()
 	address := peers.OwnNetwork(t)
 	if address == "" {
 		return

@@ -43,6 +43,7 @@ func talks(t *testing.T, p tab, who, codec string) {
 // TestPhonePages: Chromium and Firefox call each other on the phone page, as users
 // of this server without another one; with sound, with picture, on hold.
 func TestPhonePages(t *testing.T) {
+	t.Parallel()
 	address := peers.OwnNetwork(t)
 	if address == "" {
 		return

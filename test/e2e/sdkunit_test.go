@@ -27,6 +27,7 @@ var beyond = map[string]string{
 
 // TestSDKUnit runs the SDK's own tests as they were published, in its package, in Chromium.
 func TestSDKUnit(t *testing.T) {
+	t.Parallel()
 	pages := site(t)
 	browser := peers.StartBrowser(t)
 	srv := peers.StartLineout(t, nil)

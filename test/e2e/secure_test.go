@@ -27,5 +27,5 @@ func TestRecordSecureCall(t *testing.T) {
 	srv.Must(t, "/rest-api/call/terminate", map[string]string{"callId": "secure-1"}, nil)
 	file := filepath.Join(srv.RecordDir, "secure_1.mp4")
 	peers.Eventually(t, "the sidecar", 10*time.Second, func() bool { return len(srv.Recordings(t, "secure_1.mp4.json")) == 1 })
-	checkFormat(t, file, "aac", "h264")
+	checkFormat(t, file, "aac", "h264", 0)
 }
