@@ -126,12 +126,13 @@ func (s *soaker) terminate(id string) {
 // state is what a server holds.
 type state struct {
 	goroutines, sockets, files, heap int
+	udp, tcp                         int // of the sockets
 	rss                              int
 }
 
 func (s state) String() string {
-	return fmt.Sprintf("%d goroutines, %d sockets of %d open files, heap %.1f MiB, resident %.1f MiB",
-		s.goroutines, s.sockets, s.files, float64(s.heap)/(1<<20), float64(s.rss)/(1<<20))
+	return fmt.Sprintf("%d goroutines, %d sockets (%d UDP, %d TCP) of %d open files, heap %.1f MiB, resident %.1f MiB",
+		s.goroutines, s.sockets, s.udp, s.tcp, s.files, float64(s.heap)/(1<<20), float64(s.rss)/(1<<20))
 }
 
 func (s *soaker) state() state {
@@ -148,10 +149,32 @@ func (s *soaker) state() state {
 	if err != nil || out.goroutines == 0 || out.heap == 0 {
 		s.b.Fatalf("what the server holds cannot be read: %+v %v", out, err)
 	}
+	kinds := socketKinds(s.srv.PID())
 	for _, e := range entries {
 		out.files++
-		if to, err := os.Readlink(folder + "/" + e.Name()); err == nil && strings.HasPrefix(to, "socket:") {
+		to, err := os.Readlink(folder + "/" + e.Name())
+		if inode, ok := strings.CutPrefix(to, "socket:"); err == nil && ok {
 			out.sockets++
+			switch kinds[strings.Trim(inode, "[]")] {
+			case "udp", "udp6":
+				out.udp++
+			case "tcp", "tcp6":
+				out.tcp++
+			}
+		}
+	}
+	return out
+}
+
+// socketKinds tells of the sockets in a process's network, by inode, what they are (proc(5), net/tcp).
+func socketKinds(pid int) map[string]string {
+	out := map[string]string{}
+	for _, kind := range []string{"udp", "udp6", "tcp", "tcp6"} {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", pid, kind)) // not there without IPv6
+		for line := range strings.Lines(string(text)) {
+			if f := strings.Fields(line); len(f) > 9 {
+				out[f[9]] = kind
+			}
 		}
 	}
 	return out
@@ -169,6 +192,7 @@ func (s *soaker) settled() state {
 		time.Sleep(time.Second)
 		now := s.state()
 		least.goroutines, least.sockets, least.files = min(least.goroutines, now.goroutines), min(least.sockets, now.sockets), min(least.files, now.files)
+		least.udp, least.tcp = min(least.udp, now.udp), min(least.tcp, now.tcp)
 		least.heap, least.rss = min(least.heap, now.heap), min(least.rss, now.rss)
 	}
 	return least

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
@@ -62,6 +63,14 @@ func StartBrowser(t testing.TB, more ...chromedp.ExecAllocatorOption) *Browser {
 		t.Fatalf("start %s: %v", exe, err)
 	}
 	return &Browser{ctx: ctx}
+}
+
+// Kill ends the browser and all its tabs with a signal it cannot see (SIGKILL).
+func (b *Browser) Kill(t testing.TB) {
+	t.Helper()
+	if err := chromedp.FromContext(b.ctx).Browser.Process().Kill(); err != nil {
+		t.Fatalf("kill the browser: %v", err)
+	}
 }
 
 //go:embed probe.js
@@ -150,6 +159,22 @@ func (p *Page) Console() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append([]string(nil), p.console...)
+}
+
+// Crash ends the tab's process in the middle of what it does; the page cannot be used any more.
+func (p *Page) Crash(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, time.Second)
+	defer cancel()
+	_, _ = chromedp.Call(ctx, page.Crash, cdp.Empty{}) // nobody is left to answer it
+}
+
+// Close closes the tab.
+func (p *Page) Close(t testing.TB) {
+	t.Helper()
+	if err := chromedp.Cancel(p.ctx); err != nil {
+		t.Fatalf("browser: close the tab: %v", err)
+	}
 }
 
 // Resize sets the viewport.
