@@ -2,9 +2,11 @@ package calls
 
 import (
 	"context"
+	"slices"
 
 	"lineout/calls/bridge"
 	"lineout/calls/leg"
+	"lineout/media"
 )
 
 // joint is the media of both sides, joined. A is the near side.
@@ -21,6 +23,10 @@ func (c *call) join() {
 	if c.near == nil || c.near.rx == nil || c.far.rx == nil {
 		return
 	}
+	audio, video := c.carries(media.Audio), c.carries(media.Video)
+	c.mu.Lock()
+	c.info.HasAudio, c.info.HasVideo = audio, video
+	c.mu.Unlock()
 	if j := u.joint.Load(); j != nil {
 		if j.near == c.near.rx && j.far == c.far.rx {
 			j.bridge.MediaChanged()
@@ -42,6 +48,14 @@ func (c *call) join() {
 	fromNear, fromFar := j.bridge.FromA, j.bridge.FromB
 	j.near.forward.Store(&fromNear)
 	j.far.forward.Store(&fromFar)
+}
+
+// carries says that both sides have agreed on a kind.
+func (c *call) carries(k media.Kind) bool {
+	has := func(s *side) bool {
+		return slices.ContainsFunc(s.rx.md.Tracks(), func(t leg.TrackInfo) bool { return t.Kind == k })
+	}
+	return has(c.near) && has(c.far)
 }
 
 // part ends the media of a call that is over, or of a side that left it.

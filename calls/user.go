@@ -78,7 +78,8 @@ func (u *user) follows(far bool) *follow {
 // change of the call in order, from its first status on; it must not block. The
 // leg's events are to be left to the manager if Place returns nil.
 func (m *Manager) Place(_ context.Context, in leg.Incoming, l leg.Inbound, via Account, watch func(Info)) *leg.Refusal {
-	c, err := m.claimUser(in, cmp.Or(via.Login, in.Caller)+"@"+via.Domain, true, func(c *call) {
+	account := cmp.Or(via.Login, in.Caller) + "@" + via.Domain
+	c, err := m.claimUser(in, account, true, func(c *call) {
 		c.user.via = via
 		c.info.VisibleName = cmp.Or(via.DisplayName, in.DisplayName, c.info.VisibleName)
 		c.info.SessionID, c.info.AppKey, c.info.Custom = via.SessionID, via.AppKey, via.Custom
@@ -99,7 +100,7 @@ func (m *Manager) Place(_ context.Context, in leg.Incoming, l leg.Inbound, via A
 	c.near = c.attend(near, l)
 	c.near.in, c.near.session = l, via.SessionID
 	c.begin(far)
-	c.log.Info("user calls", "caller", c.info.Caller, "callee", in.Callee, "account", c.user.account, "session", via.SessionID)
+	c.log.Info("user calls", "caller", c.info.Caller, "callee", in.Callee, "account", account, "session", via.SessionID)
 	go c.run()
 	return nil
 }
@@ -122,6 +123,7 @@ func (m *Manager) claimUser(in leg.Incoming, account string, calls bool, prepare
 	if err := r.checkNames(); err != nil {
 		return nil, err
 	}
+	r.HasAudio, r.HasVideo = in.HasAudio || has(in.Tracks, media.Audio), in.HasVideo || has(in.Tracks, media.Video) // of the offer, until the answer
 	return m.claim(r, &user{account: m.lines.key(account), in: in, calls: calls, rings: map[*side]bool{}}, prepare)
 }
 

@@ -120,6 +120,28 @@ func TestUserCallsOut(t *testing.T) {
 	})
 }
 
+// What a call of a user is listed with is what was offered, then what both agreed on.
+func TestMediaOfAUsersCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		defer r.stop()
+		in := browserCalls("u1", "1002")
+		in.HasVideo = true
+		if no := r.m.Place(t.Context(), in, newCaller(), outside, nil); no != nil {
+			t.Fatal(no)
+		}
+		synctest.Wait()
+		if l := r.m.Find(Filter{}); len(l) != 1 || !l[0].HasAudio || !l[0].HasVideo {
+			t.Errorf("offered: %+v", l)
+		}
+		r.phones.leg("u1").say(leg.Event{Type: leg.Answered, Code: 200, Media: audioOnly()})
+		synctest.Wait()
+		if l := r.m.Find(Filter{}); len(l) != 1 || !l[0].HasAudio || l[0].HasVideo {
+			t.Errorf("answered: %+v", l)
+		}
+	})
+}
+
 // TestUserCallRefused: the caller is told the code, but never one that asks for
 // our password.
 func TestUserCallRefused(t *testing.T) {
