@@ -63,7 +63,10 @@ func writeForEver(dir string) {
 
 func TestKilledProcessLosesAtMostASecond(t *testing.T) {
 	for _, r := range recipes {
-		t.Run(r.name, func(t *testing.T) { killed(t, r) })
+		t.Run(r.name, func(t *testing.T) {
+			t.Parallel()
+			killed(t, r)
+		})
 	}
 }
 

@@ -124,6 +124,7 @@ func hideBetween(t *testing.T, r recipe, on, off func(*curtain)) (path string) {
 func TestMuteLeavesNoSound(t *testing.T) {
 	for _, r := range recipes {
 		t.Run(r.name, func(t *testing.T) {
+			t.Parallel()
 			path := hideBetween(t, r, func(c *curtain) { c.muted = true }, func(c *curtain) { c.muted = false })
 			decode(t, path)
 			l := peaks(t, path)
@@ -159,6 +160,7 @@ func TestMuteLeavesNoSound(t *testing.T) {
 func TestPauseKeepsPositions(t *testing.T) {
 	for _, r := range recipes {
 		t.Run(r.name, func(t *testing.T) {
+			t.Parallel()
 			path := hideBetween(t, r, func(c *curtain) { c.paused = true }, func(c *curtain) { c.paused = false })
 			decode(t, path)
 			l := peaks(t, path)

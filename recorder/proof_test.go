@@ -17,12 +17,13 @@ import (
 	"lineout/recorder/clip"
 )
 
-// Ten minutes of call in many parts are the call to the frame: every access
+// Three minutes of call in many parts are the call to the frame: every access
 // unit once, in order, each at its time, in parts that verify.
 func TestRotationIsTheCallToTheFrame(t *testing.T) {
-	const length = 10 * time.Minute
-	for name, rotate := range map[string]rotation{"time": {after: time.Minute}, "size": {bytes: 3 << 20}} {
+	const length = 3 * time.Minute
+	for name, rotate := range map[string]rotation{"time": {after: 18 * time.Second}, "size": {bytes: 900 << 10}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			b := newBench(t, withSidecar)
 			s := b.sink("x", func(r *recording) { r.rotation = rotate })
 			c := clip.New(t)

@@ -423,6 +423,7 @@ func TestFileNameOfARequestCannotLeaveTheFolder(t *testing.T) {
 func TestParametersThatChangeAllTheTime(t *testing.T) {
 	for _, format := range []string{"h264-mp4", "h264-mkv"} {
 		t.Run(format, func(t *testing.T) {
+			t.Parallel()
 			b := newBench(t, func(c *Config) { withSidecar(c); c.Formats = []string{format} })
 			s := b.sink("x", nil)
 			small, large := clip.New(t), clip.Sized(t, "640x360")

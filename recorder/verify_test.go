@@ -35,6 +35,7 @@ func TestVerify(t *testing.T) {
 	ctx := context.Background()
 	for _, r := range recipes {
 		t.Run(r.name, func(t *testing.T) {
+			t.Parallel()
 			path := r.recorded(t, 5*time.Second)
 			p := Verify(ctx, path, false)
 			require.True(t, p.OK, p.Reason)
