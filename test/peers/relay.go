@@ -29,14 +29,17 @@ type Network struct {
 
 // Relay is a UDP relay between an [Encoder] and a server that spoils the
 // network: the encoder sends to it, it sends from the ports its description names.
+// Like a [Tap] it sends on when the timestamps say so, so that what a busy machine
+// does to the encoder is not taken for the network's doing.
 type Relay struct {
 	n     Network
 	ports int // RTP and RTCP in from the encoder and out to the server, audio then video
-	begun time.Time
+	pace  pacer
 	conns []*net.UDPConn
 	wg    sync.WaitGroup
 
 	mu      sync.Mutex
+	begun   time.Time // when the first packet was due
 	first   [2]uint32 // timestamps of the first packets
 	heard   [2]bool
 	passed  [2]bool // a packet was sent on
@@ -74,36 +77,32 @@ func (r *Relay) SDP(e *Encoder, offersVideo bool) string {
 // Start starts the encoder, whose sound is at 8000 Hz, and relays what it sends to these ports of 127.0.0.1.
 func (r *Relay) Start(t testing.TB, e *Encoder, audioTo, videoTo int) {
 	t.Helper()
-	r.begun = time.Now()
+	sound, picture := r.pace.track(8000), r.pace.track(90000)
 	for i, to := range []int{audioTo, audioTo + 1, videoTo, videoTo + 1} {
 		r.wg.Add(1)
 		go func() {
 			defer r.wg.Done()
-			r.run(i, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: to})
+			r.run(i, []*pacedTrack{sound, picture}[i/2], &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: to})
 		}()
 	}
 	e.Start(t, r.ports, r.ports+2)
 }
 
-func (r *Relay) run(i int, to *net.UDPAddr) {
+func (r *Relay) run(i int, tr *pacedTrack, to *net.UDPAddr) {
 	rnd := rand.New(rand.NewSource(r.n.Seed*8 + int64(i)))
 	in, out, report := r.conns[i], r.conns[4+i], i%2 == 1
-	buf := make([]byte, 2000)
-	for {
-		n, err := in.Read(buf)
-		if err != nil {
-			return
-		}
-		b, ok := r.rewrite(append([]byte(nil), buf[:n]...), i > 1, report)
+	r.pace.pass(in, tr, report, func(packet []byte) {
+		since := time.Since(r.begin())
+		b, ok := r.rewrite(append([]byte(nil), packet...), i > 1, report)
 		if !ok || !report && r.drop(i/2, rnd.Float64() < r.n.Loss) {
-			continue
+			return
 		}
 		copies := 1
 		if !report && rnd.Float64() < r.n.Duplicate {
 			copies = 2
 		}
 		for range copies {
-			wait := max(r.n.Burst-time.Since(r.begun), 0)
+			wait := max(r.n.Burst-since, 0)
 			if r.n.Jitter > 0 {
 				wait += time.Duration(rnd.Int63n(int64(r.n.Jitter)))
 			}
@@ -117,7 +116,17 @@ func (r *Relay) run(i int, to *net.UDPAddr) {
 				_, _ = out.WriteToUDP(b, to)
 			})
 		}
+	})
+}
+
+// begin is when the first packet was due.
+func (r *Relay) begin() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.begun.IsZero() {
+		r.begun = time.Now()
 	}
+	return r.begun
 }
 
 // drop decides whether the packet of a track that was to be lost is, and counts it.
