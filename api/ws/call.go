@@ -32,6 +32,7 @@ type call struct {
 	ctx      context.Context // ends with the call
 	cancel   context.CancelFunc
 	ops      chan func()
+	news     chan struct{} // capacity 1: a status has been told
 
 	mu       sync.Mutex
 	leg      leg.Leg // nil before it is there
@@ -54,7 +55,7 @@ func (s *session) add(id string, incoming bool) (*call, error) {
 	if !validID(id) {
 		return nil, fmt.Errorf("the callId has to be 1 to %d printable characters without blanks", maxID)
 	}
-	c := &call{s: s, id: id, incoming: incoming, ops: make(chan func(), opQueue)}
+	c := &call{s: s, id: id, incoming: incoming, ops: make(chan func(), opQueue), news: make(chan struct{}, 1)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -206,6 +207,10 @@ func (c *call) say(message, status string) {
 	c.last, c.status = message, status
 	c.told++
 	c.s.send(message, callStatus{CallID: c.id, Status: status})
+	select {
+	case c.news <- struct{}{}:
+	default:
+	}
 }
 
 // final is what pages are told of a call that is over: those of the SDK do not

@@ -155,6 +155,31 @@ func TestCallRefused(t *testing.T) {
 }
 
 // ring calls the account's lines.
+// The status of a hold may come after the request has succeeded; the one before is not told
+// again meanwhile, which makes pages offer to hold instead of to go on.
+func TestHoldIsToldLate(t *testing.T) {
+	r := newRig(t, nil)
+	c := r.user(t, "")
+	p := r.call(t, c)
+	r.phone.mu.Lock()
+	r.phone.late = true
+	r.phone.mu.Unlock()
+	for _, want := range []struct {
+		request, message string
+		status           calls.Status
+	}{{"hold", "hold", calls.Hold}, {"unhold", "talk", calls.Established}} {
+		asked := r.phone.asked()
+		c.send(`{"message":"` + want.request + `","data":[{"callId":"c-1"}]}`)
+		waitFor(t, func() bool { return r.phone.asked() != asked })
+		time.Sleep(20 * time.Millisecond) // so that what would be told too early is
+		p.watch(calls.Info{CallID: "c-1", Status: want.status})
+		c.expect(want.message, `[{"callId":"c-1","status":"`+string(want.status)+`"}]`)
+	}
+	// Where none follows, the one that is comes after a while.
+	c.send(`{"message":"hold","data":[{"callId":"c-1"}]}`)
+	c.expect("talk", `[{"callId":"c-1","status":"ESTABLISHED"}]`)
+}
+
 func (r *rig) ring(t *testing.T, id string) []leg.Leg {
 	t.Helper()
 	r.phone.mu.Lock()

@@ -8,8 +8,15 @@ import (
 	"lineout/calls/leg"
 )
 
-// opTime bounds a request about a call.
-const opTime = 20 * time.Second
+const (
+	// opTime bounds a request about a call.
+	opTime = 20 * time.Second
+	// settle is how long the status that follows from a request may come after it.
+	settle = time.Second
+)
+
+// wanted is the status a request is for.
+var wanted = map[string]string{"hold": "HOLD", "unhold": "ESTABLISHED"}
 
 // serve makes requests about the call one after another until it ends.
 func (c *call) serve() {
@@ -58,8 +65,12 @@ func request(method string, do func(ctx context.Context, p Calls, m callMessage)
 			return nil
 		}
 		op := func() {
+			select {
+			case <-c.news:
+			default:
+			}
 			c.mu.Lock()
-			before := c.told
+			before, already := c.told, c.status == wanted[method]
 			c.mu.Unlock()
 			s.inform(method, s.describe("callId", c.id, "target", string(m.Target), "dtmf", string(m.DTMF), "type", string(m.Type)))
 			ctx, cancel := context.WithTimeout(c.ctx, opTime)
@@ -72,10 +83,13 @@ func request(method string, do func(ctx context.Context, p Calls, m callMessage)
 				s.log.Info("browser's request about a call failed", "call", c.id, "request", method, "err", err)
 				s.send("fail", failure{APIMethod: method, ID: c.id, Status: "FAILED", Info: err.Error()})
 			}
+			if err == nil && wanted[method] != "" && !already {
+				c.awaitNews()
+			}
 			c.mu.Lock()
 			same := c.told == before
 			c.mu.Unlock()
-			if same && (method == "hold" || method == "unhold" || err != nil && method == "transfer") {
+			if same && (wanted[method] != "" || err != nil && method == "transfer") {
 				c.repeat()
 			}
 		}
@@ -85,6 +99,18 @@ func request(method string, do func(ctx context.Context, p Calls, m callMessage)
 			s.send("fail", failure{APIMethod: method, ID: c.id, Status: "FAILED", Info: "too many requests about this call wait already"})
 		}
 		return nil
+	}
+}
+
+// awaitNews waits for the status that follows from a request: to repeat the one
+// before would make the page think that the request has come to nothing.
+func (c *call) awaitNews() {
+	limit := time.NewTimer(settle)
+	defer limit.Stop()
+	select {
+	case <-c.news:
+	case <-limit.C:
+	case <-c.ctx.Done():
 	}
 }
 

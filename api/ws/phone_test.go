@@ -24,6 +24,7 @@ type phone struct {
 	watchers map[string]map[int]func(calls.Info)
 	log      []string // what was asked
 	hooks    []string
+	late     bool                  // the test itself tells of holds
 	refuse   error                 // of Accept, Offer or Hold, as the test wants
 	hookErr  map[string]error      // by method
 	reg      chan error            // what Register returns; nil: success at once
@@ -161,8 +162,9 @@ func (p *phone) Hold(_ context.Context, id string, hold bool) error {
 	p.mu.Lock()
 	same := p.holds[id] == hold
 	p.holds[id] = hold
+	late := p.late
 	p.mu.Unlock()
-	if !same {
+	if !same && !late {
 		p.tell(calls.Info{CallID: id, Status: st})
 	}
 	return nil
