@@ -1,13 +1,13 @@
 #!/bin/sh
 # Installs what the tests need besides Go, on Debian: a C compiler (for the race
-# detector only, the server is built without), soft phone, SIP registrar, SIP load tester,
+# detector only, the server is built without), soft phone, SIP registrar, media proxy, SIP load tester,
 # RTMP server, ffmpeg, GStreamer, Chromium, Firefox, tshark, libraries of optional codecs and those that ours are compared with, and from npm what test/package.json names.
 # Does nothing, quickly, when all of it is there. No service is started or
 # enabled: the tests start their own programs on free ports.
 set -eu
 cd "$(dirname "$0")/.."
 
-packages="gcc libc6-dev baresip-core baresip-ffmpeg linphone-cli kamailio kamailio-tls-modules sip-tester nginx-light libnginx-mod-rtmp ffmpeg gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav chromium firefox-esr iproute2 tshark nodejs npm libspeex1 libbcg729-0 libopus0 libspandsp2 libvo-aacenc0"
+packages="gcc libc6-dev baresip-core baresip-ffmpeg linphone-cli kamailio kamailio-tls-modules rtpengine-daemon sip-tester nginx-light libnginx-mod-rtmp ffmpeg gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav chromium firefox-esr iproute2 tshark nodejs npm libspeex1 libbcg729-0 libopus0 libspandsp2 libvo-aacenc0"
 
 # A program that is there from elsewhere counts as installed.
 have() {

@@ -25,6 +25,7 @@ type RegistrarConfig struct {
 	OneTime    bool          // a nonce serves for one request
 	OpenInvite bool          // INVITE without digest
 	TLS        *Certificates // takes SIP over TLS too, see TLSPort
+	MediaProxy bool          // the RTP of calls goes through rtpengine, see Registrar.Media
 	MinExpires int           // seconds; a REGISTER that asks for less gets 423 (RFC 3261 section 10.3)
 	// Further users, name to password; 10001 to 10020 with password "pw" + user exist always.
 	Users map[string]string
@@ -35,8 +36,9 @@ type RegistrarConfig struct {
 // not registered 480.
 type Registrar struct {
 	*Process
-	Port    int // UDP and TCP on 127.0.0.1
-	TLSPort int // 0 without TLS
+	Port    int         // UDP and TCP on 127.0.0.1
+	TLSPort int         // 0 without TLS
+	Media   *MediaProxy // nil without RegistrarConfig.MediaProxy
 }
 
 //go:embed kamailio.cfg.tmpl
@@ -53,17 +55,22 @@ func StartRegistrar(t testing.TB, c RegistrarConfig) *Registrar {
 	for u, p := range c.Users {
 		users[u] = p
 	}
+	r := &Registrar{Port: port}
+	control := 0
+	if c.MediaProxy {
+		r.Media = startMediaProxy(t)
+		control = r.Media.control
+	}
 	file := filepath.Join(dir, "kamailio.cfg")
 	f, err := os.Create(file)
 	if err != nil {
 		t.Fatalf("configure the registrar: %v", err)
 	}
-	err = template.Must(template.New("").Parse(kamailioConfig)).Execute(f, map[string]any{"C": c, "Port": port, "TLSPort": port + 1, "Dir": dir, "Users": users})
+	err = template.Must(template.New("").Parse(kamailioConfig)).Execute(f, map[string]any{"C": c, "Port": port, "TLSPort": port + 1, "Control": control, "Dir": dir, "Users": users})
 	f.Close()
 	if err != nil {
 		t.Fatalf("configure the registrar: %v", err)
 	}
-	r := &Registrar{Port: port}
 	if c.TLS != nil {
 		r.TLSPort = port + 1
 	}
