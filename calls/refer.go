@@ -84,6 +84,9 @@ func (c *call) replacing(s *side, e leg.Event, changed bool) {
 		c.drop(old, leg.Cause{Local: true, Text: "transferred"})
 		c.log.Info("the other party was replaced")
 		c.settled()
+		if c.near.asked.Load() { // the party that has left had put the user on hold
+			c.near.ask("resume", c.near.leg.Resume)
+		}
 		c.join()
 		if s.rx != nil {
 			s.rx.mediaChanged()

@@ -417,8 +417,16 @@ func TestOtherPartyIsReplaced(t *testing.T) {
 				}
 				continue
 			}
+			far.events <- leg.Event{Type: leg.Held} // who hands a caller on holds him meanwhile
+			synctest.Wait()
+			if h.last.Status != Hold {
+				t.Errorf("held: %s", h)
+			}
 			third.events <- leg.Event{Type: leg.Answered, Code: 200, Media: audioOnly()}
 			synctest.Wait()
+			if got := strings.Join(near.asks, " "); got != "hold resume" {
+				t.Errorf("the user was asked to %q", got)
+			}
 			if got := strings.Join(far.asks, " "); got != "refer 100 refer 180 refer 200" || far.hangups() != 1 || near.hangups() != 0 || h.last.Status != Established {
 				t.Errorf("told %q, hangups %d %d, %s", got, far.hangups(), near.hangups(), h)
 			}
