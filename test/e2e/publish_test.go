@@ -116,7 +116,7 @@ func checkPublished(t *testing.T, r *media.Report) {
 	if r.Audio.Beeps < 1 || r.Audio.Holes > 0 {
 		t.Errorf("%d beeps and %d holes in the sound: %v", r.Audio.Beeps, r.Audio.Holes, r)
 	}
-	if v := r.Video; v.Size != "320x240" || v.Flashes < 3 || v.Backward > 0 || v.NotForward > 0 || v.Frames < int(20*r.Duration) {
+	if v := r.Video; v.Size != "320x240" || v.Flashes < 3 || v.Backward > 0 || v.NotForward > 0 || v.MaxGapMillis > 400 || v.Frames < int(20*(v.End-v.Start)) { // the camera is as quick as the machine is free
 		t.Errorf("picture: %v", r)
 	}
 }
