@@ -159,7 +159,9 @@ func (s *Server) list() []*session {
 	defer s.mu.Unlock()
 	out := make([]*session, 0, len(s.sessions))
 	for _, se := range s.sessions {
-		out = append(out, se)
+		if se.ctx.Err() == nil { // else it is about to go
+			out = append(out, se)
+		}
 	}
 	return out
 }
