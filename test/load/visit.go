@@ -35,12 +35,12 @@ type visit struct {
 	ready  chan struct{} // closed when the account is registered
 	frozen atomic.Bool   // nothing is read any more
 
-	mu     sync.Mutex
-	once   bool
-	token  string
-	called string            // callId of the newest call made
-	offers map[string]string // by callId
-	media  map[string]*medium
+	mu         sync.Mutex
+	registered bool
+	token      string
+	called     string            // callId of the newest call made
+	offers     map[string]string // by callId
+	media      map[string]*medium
 }
 
 type frame struct {
@@ -66,7 +66,7 @@ func (v *visit) open(ctx context.Context, token string) error {
 	}
 	conn.SetReadLimit(1 << 20)
 	v.conn, v.ready = conn, make(chan struct{})
-	v.once, v.offers, v.media = false, map[string]string{}, map[string]*medium{}
+	v.registered, v.offers, v.media = false, map[string]string{}, map[string]*medium{}
 	reading, stop := context.WithCancel(ctx)
 	v.stop = stop
 	v.work.Go(func() { v.read(reading) })
@@ -131,8 +131,8 @@ func (v *visit) heard(f frame) {
 		v.mu.Unlock()
 	case "registered":
 		v.mu.Lock()
-		if !v.once {
-			v.once = true
+		if !v.registered {
+			v.registered = true
 			close(v.ready)
 		}
 		v.mu.Unlock()
