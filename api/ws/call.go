@@ -34,20 +34,22 @@ type call struct {
 	ops      chan func()
 	news     chan struct{} // capacity 1: a status has been told
 
-	mu       sync.Mutex
-	leg      leg.Leg // nil before it is there
-	peer     Peer    // of a call to the browser
-	sdp      string  // ours, once it was made
-	hung     bool    // the browser does not want it any more
-	answered bool    // of a call to the browser: it has taken it
-	rang     bool
-	over     bool
-	told     int    // statuses so far
-	last     string // message of the newest status
-	status   string
-	invite   incomingCall
-	timer    *time.Timer // of ringing, or of the end
-	unwatch  func()
+	mu   sync.Mutex
+	leg  leg.Leg // nil before it is there
+	peer Peer    // of a call to the browser
+	sdp  string  // ours, once it was made
+	// announced is the socket that was told of the invite last.
+	announced *socket
+	hung      bool // the browser does not want it any more
+	answered  bool // of a call to the browser: it has taken it
+	rang      bool
+	over      bool
+	told      int    // statuses so far
+	last      string // message of the newest status
+	status    string
+	invite    incomingCall
+	timer     *time.Timer // of ringing, or of the end
+	unwatch   func()
 }
 
 // add makes a call of a session known by its id.

@@ -58,15 +58,21 @@ func (l line) Ring(ctx context.Context, i leg.Invitation) (leg.Leg, error) {
 
 // announce tells the browser of the call: first the SDP, without which the
 // page's answer would fail, and at last that it rings, without which the page
-// could not reject it (8.2).
+// could not reject it (8.2). Each socket of the session is told once: a browser
+// that comes back while the call is being made is told by who is first, and a
+// second SDP would wedge its page (P7).
 func (c *call) announce() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.over || c.hung {
-		return
+	k := c.s.current()
+	if c.over || c.hung || c.invite.CallID == "" || k != nil && c.announced == k {
+		return // without an invitation it is announced once that is complete
 	}
-	c.s.send("setRemoteSDP", c.id, c.sdp)
-	c.s.send("notifyIncomingCall", c.invite)
+	c.announced = k
+	if k != nil {
+		k.send("setRemoteSDP", c.id, c.sdp)
+		k.send("notifyIncomingCall", c.invite)
+	}
 	c.say("ring", "RING")
 }
 

@@ -188,6 +188,32 @@ func TestResume(t *testing.T) {
 	}
 }
 
+// A browser that comes back while a call to it is being made is told of the call
+// once, and not before its SDP is there (websdk-protocol P2, P7).
+func TestResumeWhileACallIsMade(t *testing.T) {
+	r := newRig(t, nil)
+	c := r.user(t, `,"keepAlive":true`)
+	r.phone.offering = make(chan chan struct{})
+	rung := make(chan struct{})
+	go func() { r.ring(t, "in-1"); close(rung) }()
+	wait := <-r.phone.offering
+	_ = c.conn.CloseNow()
+	waitFor(t, func() bool { return r.server.Sessions() == 0 })
+	back := r.resume(t, c.token)
+	back.send(`{"message":"ping","data":[null]}`)
+	back.expect("pong", `[]`) // nothing was told before it
+	close(wait)
+	<-rung
+	back.expectIncoming("in-1")
+	r.server.mu.Lock()
+	for _, s := range r.server.sessions {
+		s.remind() // as one that was about to be told as well
+	}
+	r.server.mu.Unlock()
+	back.send(`{"message":"ping","data":[null]}`)
+	back.expect("pong", `[]`)
+}
+
 // A page that signs out (status 1000) frees its account at once, keepAlive or not.
 func TestSignOut(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Keep = time.Hour })

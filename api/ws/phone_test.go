@@ -25,6 +25,7 @@ type phone struct {
 	log      []string // what was asked
 	hooks    []string
 	late     bool                  // the test itself tells of holds
+	offering chan chan struct{}    // nil, or told when an offer is about to be made: closing what it is told lets it
 	refuse   error                 // of Accept, Offer or Hold, as the test wants
 	hookErr  map[string]error      // by method
 	reg      chan error            // what Register returns; nil: success at once
@@ -240,6 +241,11 @@ func (p *phone) accept(_ context.Context, offer string, o PeerOptions) (leg.Inbo
 func (p *phone) offer(_ context.Context, _ []leg.TrackInfo, o PeerOptions) (Peer, error) {
 	if p.refuse != nil {
 		return nil, p.refuse
+	}
+	if p.offering != nil {
+		wait := make(chan struct{})
+		p.offering <- wait
+		<-wait
 	}
 	o.SendSDP("offer for " + o.ID)
 	return p.newPeer(o), nil
