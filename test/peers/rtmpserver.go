@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sort"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -123,24 +122,8 @@ func (s *RTMPServer) Publishing(t testing.TB, stream string) bool {
 	return false
 }
 
-// Pause stops the worker, so that the server takes connections but neither reads nor answers; Resume lets it go on.
-func (s *RTMPServer) Pause(t testing.TB) { t.Helper(); s.signalWorkers(t, syscall.SIGSTOP) }
+// Pause stops the process, so that the server takes connections but neither reads nor answers; Resume lets it go on.
+func (s *RTMPServer) Pause(t testing.TB) { t.Helper(); s.Signal(syscall.SIGSTOP) }
 
 // Resume ends a [RTMPServer.Pause].
-func (s *RTMPServer) Resume(t testing.TB) { t.Helper(); s.signalWorkers(t, syscall.SIGCONT) }
-
-func (s *RTMPServer) signalWorkers(t testing.TB, sig syscall.Signal) {
-	t.Helper()
-	pid := s.PID()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	if err != nil || len(b) == 0 {
-		t.Fatalf("find the RTMP server's worker: %v", err)
-	}
-	for _, f := range strings.Fields(string(b)) {
-		if n, err := strconv.Atoi(f); err == nil {
-			if err := syscall.Kill(n, sig); err != nil {
-				t.Fatalf("signal the RTMP server's worker: %v", err)
-			}
-		}
-	}
-}
+func (s *RTMPServer) Resume(t testing.TB) { t.Helper(); s.Signal(syscall.SIGCONT) }
