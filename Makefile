@@ -55,7 +55,7 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 	tools/fuzz.sh $(FUZZTIME)
 
 e2e: build clips ## the built server against real phones, browser, RTMP server
-	$(GO) run ./tools/gotest -tags e2e -count=1 -parallel 6 -timeout 18m ./test/e2e
+	$(GO) run ./tools/gotest -tags e2e -count=1 -parallel 3 -timeout 18m ./test/e2e
 
 bench: build clips ## costs: benchmarks of the packages (BENCH picks), then CPU and memory per call of the running server
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...

@@ -9,7 +9,6 @@ import (
 	"math"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,17 +47,18 @@ func TestDualChannelRecording(t *testing.T) {
 	var files []string
 	peers.Eventually(t, "the recording", 10*time.Second, func() bool {
 		status, _ := srv.Post(t, "/rest-api/call/find_all", map[string]any{}, nil)
-		files = slices.DeleteFunc(srv.Recordings(t, "*.mp4"), func(f string) bool { return strings.Contains(f, ".live.") })
+		files = srv.Recordings(t, "*.mp4.json") // the sidecar comes when the file is complete
 		return status == 404 && len(files) > 0
 	})
 	if len(files) != 1 {
 		t.Fatalf("the conversation was recorded as %q, want one file", files)
 	}
+	file := strings.TrimSuffix(files[0], ".json")
 	var pcm, complaint bytes.Buffer
-	cmd := exec.Command("ffmpeg", "-v", "error", "-i", files[0], "-f", "s16le", "-ar", "48000", "-")
+	cmd := exec.Command("ffmpeg", "-v", "error", "-i", file, "-f", "s16le", "-ar", "48000", "-")
 	cmd.Stdout, cmd.Stderr = &pcm, &complaint
 	if err := cmd.Run(); err != nil {
-		t.Fatalf("ffmpeg %s: %v: %s", files[0], err, &complaint)
+		t.Fatalf("ffmpeg %s: %v: %s", file, err, &complaint)
 	}
 	sound := pcm.Bytes()
 	var side [2][]float64
@@ -67,7 +67,7 @@ func TestDualChannelRecording(t *testing.T) {
 	}
 	n := len(side[0])
 	if n < 4*48000 {
-		t.Fatalf("%d samples in %s: is it of two channels?", n, files[0])
+		t.Fatalf("%d samples in %s: is it of two channels?", n, file)
 	}
 	level := func(x []float64, hz float64) float64 {
 		var re, im float64
@@ -81,7 +81,7 @@ func TestDualChannelRecording(t *testing.T) {
 	for i, hz := range []float64{400, 1000} {
 		middle := side[i][n/4 : n*3/4]
 		own, other := level(middle, hz), level(middle, 1400-hz)
-		note(t, "%s: %.1f s; %s: %.1f dB of its party, %.1f dB of the other", filepath.Ext(files[0]), float64(n)/48000, []string{"left", "right"}[i], own, other)
+		note(t, "%s: %.1f s; %s: %.1f dB of its party, %.1f dB of the other", filepath.Ext(file), float64(n)/48000, []string{"left", "right"}[i], own, other)
 		if own < -20 || own-other < 60 {
 			t.Errorf("side %d has %.1f dB of its party and %.1f dB of the other", i, own, other)
 		}

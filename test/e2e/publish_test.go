@@ -40,7 +40,6 @@ func pagesOf(t *testing.T, srv *peers.Lineout) string {
 // pages. One stream is recorded, played in a second page and by HLS, the other
 // is pushed to an RTMP server.
 func TestPublish(t *testing.T) {
-	t.Parallel()
 	srv := peers.StartLineout(t, map[string]string{"stream_record_policy_template": "{streamName}"})
 	rtmp := peers.StartRTMPServer(t)
 	browser := peers.StartCamera(t)
