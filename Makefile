@@ -39,7 +39,7 @@ clips:
 	@$(GO) run ./test/media/make >/dev/null
 
 race: ## tests of all packages (or PKG) under the race detector, with the seeds of the fuzz targets
-	CGO_ENABLED=1 $(GO) run ./tools/gotest -race -timeout 10m $(PKG)
+	CGO_ENABLED=1 $(GO) run ./tools/gotest -race -p 3 -timeout 10m $(PKG)
 	$(GO) test -run Allocate ./codecs/convert
 
 lint: ## gofmt, go vet, shell syntax, and a build for every test tag
